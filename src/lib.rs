@@ -1,0 +1,1 @@
+//! Slipway runs Shipwright builds on Kubernetes or on one machine, without Tekton.

@@ -1,0 +1,32 @@
+//! What runs inside a build pod, and the protocol by which a plan steers it.
+//!
+//! Invariant: nothing here knows Kubernetes or Shipwright's kinds; `slipway` may use [`protocol`], never the other way round.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+pub mod prepare;
+pub mod protocol;
+
+/// The exit code of a command whose every failure is 1; the failure and its causes go to the log.
+fn exit_code<E: Error>(outcome: Result<(), E>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", describe(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes in one line.
+fn describe(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
