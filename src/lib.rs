@@ -1,1 +1,3 @@
 //! Slipway runs Shipwright builds on Kubernetes or on one machine, without Tekton.
+
+pub mod api;
