@@ -1,3 +1,4 @@
 //! Slipway runs Shipwright builds on Kubernetes or on one machine, without Tekton.
 
 pub mod api;
+pub mod plan;
