@@ -1,1 +1,7 @@
-fn main() {}
+//! Slipway runs Shipwright builds on Kubernetes or on one machine, without Tekton.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    slipway::cli::main()
+}

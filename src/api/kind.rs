@@ -18,8 +18,8 @@ pub(super) fn without_nulls(value: &mut Value) {
 
 /// Declares a kind: its struct, its encoding with `apiVersion` and `kind`, its lenient decoding, its place in the API.
 macro_rules! kind {
-    ($(#[$doc:meta])* $kind:ident, $plural:literal, $scope:ident, $spec:ty, $status:ty) => {
-        $(#[$doc])*
+    ($(#[doc = $doc:literal])* $kind:ident, $plural:literal, $scope:ident, $spec:ty, $status:ty) => {
+        $(#[doc = $doc])*
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct $kind {
             /// Name, namespace, labels and the rest of the standard metadata.
@@ -33,6 +33,8 @@ macro_rules! kind {
         impl $kind {
             /// The kind's name.
             pub const KIND: &'static str = stringify!($kind);
+            /// What the kind is, for the people who use it.
+            pub const DESCRIPTION: &'static str = concat!($($doc),*);
             /// The kind's name in URLs, in the plural.
             pub const PLURAL: &'static str = $plural;
         }

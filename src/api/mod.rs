@@ -10,12 +10,14 @@
 mod build;
 mod build_run;
 mod condition;
+pub mod crd;
 mod duration;
 mod image;
 mod kind;
 mod param;
 pub mod reasons;
 mod strategy;
+mod structural;
 
 pub use build::{
     Build, BuildSpec, BuildStatus, GitSource, LocalSource, OciArtifact, Retention, Source,

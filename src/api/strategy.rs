@@ -100,6 +100,7 @@ pub struct StrategyVolume {
     pub overridable: Option<bool>,
     /// Name and source.
     #[serde(flatten)]
+    #[schemars(schema_with = "super::crd::flattened_volume")]
     pub volume: Volume,
 }
 
