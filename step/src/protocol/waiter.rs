@@ -15,7 +15,13 @@ pub struct WaiterCommand {
     #[arg(long, global = true, default_value = DEFAULT_LOCK_FILE, value_name = "FILE")]
     pub lock_file: String,
     /// How long to wait, as a Go duration
-    #[arg(long, global = true, default_value = "60s", value_name = "DURATION", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        global = true,
+        default_value = "60s",
+        value_name = "DURATION",
+        allow_hyphen_values = true
+    )]
     pub timeout: String,
 }
 
