@@ -20,7 +20,7 @@ use crate::protocol::{DEFAULT_LOCK_FILE, WAITER_LOCK_FILE, WaiterAction, WaiterC
 /// How often the lock file is looked for: part of the contract with clients.
 const POLL: Duration = Duration::from_millis(100);
 /// What `start` waits at most unless told otherwise.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 /// A shorter time is taken for a mistake.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -13,7 +13,6 @@ mod results;
 mod turn;
 mod workdir;
 
-use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -40,16 +39,13 @@ pub enum GateError {
     /// The command cannot be started or followed.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The report cannot be left.
-    #[error("write results to {TERMINATION_LOG}; is it a file that this user may write?")]
-    Report(#[source] io::Error),
 }
 
 impl GateError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Process(error) => error.exit_code(),
-            Self::Turn(_) | Self::Workdir(_) | Self::Report(_) => 1,
+            Self::Turn(_) | Self::Workdir(_) => 1,
         }
     }
 }
@@ -78,28 +74,34 @@ fn take_turn(command: &GateCommand) -> Result<u8, GateError> {
     if let Some(dir) = &command.workdir
         && let Err(error) = workdir::enter(dir)
     {
-        leave(missing_workdir(&error, command.budget))?;
+        leave(&missing_workdir(&error, command.budget));
         return Err(error.into());
     }
     let results = Results::remember(Path::new(RESULTS_DIR), &command.results);
     let code = supervisor.run(&command.command)?;
-    let left_out = leave(compose(results.changed(), code == 0, command.budget))?;
-    let code = if code == 0 && left_out { 1 } else { code };
-    if code == 0 {
+    let reported = leave(&compose(results.changed(), code == 0, command.budget));
+    if code == 0 && reported {
         turn.end_well()?;
-    } else {
-        turn.end_badly()?;
+        return Ok(0);
     }
-    Ok(code)
+    if let Err(error) = turn.end_badly() {
+        log(&crate::describe(&error));
+    }
+    Ok(if code == 0 { 1 } else { code })
 }
 
-/// Leaves the report, and says in the log what is not in it; whether a result was left out.
-fn leave(composed: Composed) -> Result<bool, GateError> {
+/// Leaves the report, and says in the log what is not in it; whether all results are on their way.
+fn leave(composed: &Composed) -> bool {
     for line in &composed.lines {
         log(line);
     }
-    hand_over(&composed.report, Path::new(TERMINATION_LOG)).map_err(GateError::Report)?;
-    Ok(composed.failed)
+    let left = hand_over(&composed.report, Path::new(TERMINATION_LOG));
+    if let Err(error) = &left {
+        log(&format!(
+            "write results to {TERMINATION_LOG}: {error}; is it a file that this user may write?"
+        ));
+    }
+    left.is_ok() && !composed.failed
 }
 
 /// The report of a step that has nowhere to work: a user sees the reason in the BuildRun, not only in a log.

@@ -18,8 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
-    set_child_subreaper, wait,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process_group, set_child_subreaper, wait,
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag::register_conditional_shutdown;
@@ -175,14 +174,13 @@ fn reap(child: Pid) -> Result<Option<WaitStatus>, ProcessError> {
     }
 }
 
-/// Passes a signal to the child's process group, or to the child alone once it has left that group.
+/// Passes a signal to the child's process group.
 fn forward(child: Pid, signal: i32) {
     let Some(signal) = Signal::from_named_raw(signal).filter(|signal| *signal != Signal::CHILD)
     else {
         return;
     };
-    let sent = kill_process_group(child, signal).or_else(|_| kill_process(child, signal));
-    if let Err(errno) = sent {
+    if let Err(errno) = kill_process_group(child, signal) {
         super::log(&format!("signal {} not passed on: {errno}", signal.as_raw()));
     }
 }

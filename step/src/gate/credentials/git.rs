@@ -168,14 +168,13 @@ fn parse_host(secret: &str, text: &str) -> Result<Host, CredentialError> {
 }
 
 fn block(host: &Host, identities: &Identities, folder: &Path) -> String {
-    let mut block = format!("Host {}\n", host.name);
-    if let Some(port) = host.port {
-        block += &format!("    Port {port}\n");
-    }
-    for secret in &identities.secrets {
-        block += &format!("    IdentityFile {}/id_{secret}\n", folder.display());
-    }
-    block += &format!("    UserKnownHostsFile {}/known_hosts\n", folder.display());
+    let folder = folder.display();
+    let mut lines = vec![format!("Host {}", host.name)];
+    lines.extend(host.port.map(|port| format!("    Port {port}")));
+    let keys = &identities.secrets;
+    lines.extend(keys.iter().map(|secret| format!("    IdentityFile {folder}/id_{secret}")));
+    lines.push(format!("    UserKnownHostsFile {folder}/known_hosts"));
     let strict = if identities.verified { "yes" } else { "accept-new" };
-    block + &format!("    StrictHostKeyChecking {strict}\n")
+    lines.push(format!("    StrictHostKeyChecking {strict}\n"));
+    lines.join("\n")
 }

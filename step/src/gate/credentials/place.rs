@@ -13,16 +13,19 @@ pub(super) struct CredentialFile {
     pub(super) text: String,
 }
 
-/// Writes the files below a folder; a folder that cannot be written is said once.
+/// Writes the files below a folder; where none can be written, that is said once.
 pub(super) fn write(files: &[CredentialFile], below: &Path, lines: &mut Vec<String>) {
+    let mut refused = Vec::new();
     for file in files {
         let path = below.join(&file.path);
         let written = replace(&path, &file.text)
             .map_err(|source| CredentialError::Write { path: path.display().to_string(), source });
-        if or_line(written, lines).is_none() {
-            return;
-        }
+        or_line(written, &mut refused);
     }
+    if refused.len() == files.len() {
+        refused.truncate(1);
+    }
+    lines.append(&mut refused);
 }
 
 /// Over a file of another user's too, where the folder allows it: steps with different users may share `$HOME`.
