@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+pub mod git;
 pub mod prepare;
 pub mod protocol;
 
