@@ -6,6 +6,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 pub mod gate;
+pub mod git;
 pub mod prepare;
 pub mod protocol;
 pub mod waiter;
