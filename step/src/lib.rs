@@ -5,6 +5,8 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+pub mod image;
+pub mod oci;
 pub mod prepare;
 pub mod protocol;
 

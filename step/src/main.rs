@@ -10,6 +10,7 @@ use slipway_step::protocol::{StepCommand, StepCommandLine};
 fn main() -> ExitCode {
     let command_line = StepCommandLine::parse_from(with_subcommand(std::env::args_os().collect()));
     match command_line.command {
+        StepCommand::ImageProcessing(command) => slipway_step::image::run(&command),
         StepCommand::Prepare(command) => slipway_step::prepare::run(&command),
         other => {
             eprintln!("slipway-step: {other:?} is not built yet");
