@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 pub mod gate;
 pub mod git;
+pub mod image;
+pub mod oci;
 pub mod prepare;
 pub mod protocol;
 pub mod waiter;
