@@ -18,6 +18,7 @@ mod reference_text;
 mod references;
 mod refusal;
 mod requests;
+pub mod schema;
 mod settings;
 mod step;
 mod texts;
