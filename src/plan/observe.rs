@@ -1,0 +1,384 @@
+//! What became of a run: from the Pod as it is seen to the BuildRun's status.
+//!
+//! Invariant: a finished run is never judged again.
+//! Invariant: what a gate cannot see from inside (a step that never started, a step that ended while a later one goes on) is
+//! ended from outside: the verdict says so.
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use slipway_step::protocol::results::{self, Report};
+
+use super::pod::SUPPORTING_STEPS_ANNOTATION;
+use super::reports;
+use crate::api::{
+    BuildRun, BuildRunStatus, Condition, FALSE, FailedAt, FailureDetails, Nanoseconds, SUCCEEDED, TRUE, UNKNOWN, reasons,
+};
+
+/// A run and its pod.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// The run, with the status that was written last.
+    pub buildrun: &'a BuildRun,
+    /// How long it may take, for the message of a timeout.
+    pub timeout: Nanoseconds,
+    /// Name of its pod.
+    pub pod_name: &'a str,
+    /// The pod; nothing once it is gone.
+    pub pod: Option<&'a Pod>,
+}
+
+/// What to write and what to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// The whole status.
+    pub status: BuildRunStatus,
+    /// What to tell those who watch events; nothing where the condition stays as it was.
+    pub event: Option<Event>,
+    /// What comes next.
+    pub next: Next,
+}
+
+/// A change of the condition, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Something went wrong.
+    pub warning: bool,
+    /// The condition's reason.
+    pub reason: &'static str,
+    /// The condition's message.
+    pub message: String,
+}
+
+/// What to do after a look at the pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: the run is over and the pod ends by itself.
+    Finished,
+    /// Wait for the pod to change.
+    Wait,
+    /// Look again after this time, even if the pod does not change.
+    Again(SignedDuration),
+    /// End the pod: it cannot, or shall not, go on.
+    EndPod,
+}
+
+/// How long later steps may go on after one has failed; their gates need no more than milliseconds.
+const SKIP_TIME: SignedDuration = SignedDuration::from_secs(5);
+/// Exit code of image-processing when it found vulnerabilities.
+const VULNERABILITIES_FOUND: i32 = 22;
+/// Waiting reasons of an image that cannot be had.
+const PULL_PROBLEMS: [&str; 6] =
+    ["ImagePullBackOff", "ImageInspectError", "ErrImagePull", "ErrImageNeverPull", "RegistryUnavailable", "InvalidImageName"];
+/// Those of them that do not go away.
+const PULL_FAILURES: [&str; 3] = ["ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
+
+/// How a run stands.
+struct Standing {
+    status: &'static str,
+    reason: &'static str,
+    message: String,
+    details: Option<FailureDetails>,
+    next: Next,
+}
+
+impl Standing {
+    fn going(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status: UNKNOWN, reason, message: message.into(), details: None, next: Next::Wait }
+    }
+
+    fn failed(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status: FALSE, reason, message: message.into(), details: None, next: Next::Finished }
+    }
+
+    fn with(self, details: Option<FailureDetails>) -> Self {
+        Self { details, ..self }
+    }
+
+    fn then(self, next: Next) -> Self {
+        Self { next, ..self }
+    }
+}
+
+/// Judges what is seen; the same sight gives the same verdict.
+pub fn observe(seen: &Seen<'_>, now: Timestamp) -> Verdict {
+    let before = seen.buildrun.status.clone().unwrap_or_default();
+    if seen.buildrun.is_done() {
+        return Verdict { status: before, event: None, next: Next::Finished };
+    }
+    let standing = standing(seen, now);
+    let known = before.conditions.iter().find(|condition| condition.type_ == SUCCEEDED);
+    let same = known.filter(|known| {
+        known.status == standing.status && known.reason == standing.reason && known.message == standing.message
+    });
+    let condition = same.cloned().unwrap_or_else(|| Condition {
+        last_transition_time: Time(now),
+        message: standing.message.clone(),
+        reason: standing.reason.into(),
+        status: standing.status.into(),
+        type_: SUCCEEDED.into(),
+    });
+    let event = same.is_none().then(|| Event {
+        warning: standing.status == FALSE,
+        reason: standing.reason,
+        message: standing.message.clone(),
+    });
+    let mut status = BuildRunStatus { conditions: vec![condition], failure_details: standing.details, ..before };
+    if let Some(pod) = seen.pod {
+        status.start_time = status.start_time.or_else(|| pod.metadata.creation_timestamp.clone());
+    }
+    if standing.status != UNKNOWN {
+        status.completion_time = Some(completion(seen.pod, now));
+        reports::apply(&reports::merged(&reports_of(seen.pod)), &mut status);
+    }
+    Verdict { status, event, next: standing.next }
+}
+
+fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
+    let Some(pod) = seen.pod else { return gone(seen) };
+    let canceled = seen.buildrun.spec.is_canceled();
+    match phase(pod) {
+        "Succeeded" if canceled => Standing {
+            status: TRUE,
+            reason: reasons::SUCCEEDED,
+            message: "The TaskRun completed before the request to cancel the TaskRun could be processed.".into(),
+            details: None,
+            next: Next::Finished,
+        },
+        "Succeeded" => Standing {
+            status: TRUE,
+            reason: reasons::SUCCEEDED,
+            message: "All Steps have completed executing".into(),
+            details: None,
+            next: Next::Finished,
+        },
+        "Failed" => failure(seen, pod),
+        phase => {
+            let going = stuck(seen, pod).or_else(|| left_behind(seen, pod, now)).unwrap_or_else(|| going(pod, phase));
+            if canceled && going.status == UNKNOWN { canceling(going) } else { going }
+        }
+    }
+}
+
+fn gone(seen: &Seen<'_>) -> Standing {
+    let namespace = seen.buildrun.metadata.namespace.as_deref().unwrap_or("default");
+    let location = FailedAt { container: None, pod: Some(seen.pod_name.to_owned()) };
+    let details = FailureDetails { location: Some(location), ..FailureDetails::default() };
+    Standing::failed(reasons::FAILED, format!("buildrun failed, pod {namespace}/{} not found", seen.pod_name)).with(Some(details))
+}
+
+/// The user wants an end: the pod is asked for it. One that has not started keeps its word.
+fn canceling(going: Standing) -> Standing {
+    let canceled = match going.reason {
+        reasons::RUNNING => Standing::going(
+            reasons::BUILD_RUN_CANCELED,
+            "The user requested the BuildRun to be canceled.  This BuildRun controller has requested the TaskRun be canceled.  That request has not been process by Tekton's TaskRun controller yet.",
+        ),
+        _ => going,
+    };
+    canceled.then(Next::EndPod)
+}
+
+/// A container that can never start.
+fn stuck(seen: &Seen<'_>, pod: &Pod) -> Option<Standing> {
+    let executor = seen.pod_name.strip_suffix("-pod").unwrap_or(seen.pod_name);
+    for status in statuses(pod) {
+        let Some(waiting) = waiting(status) else { continue };
+        let reason = waiting.reason.as_deref().unwrap_or_default();
+        let text = waiting.message.as_deref().unwrap_or_default();
+        let step = status.name.strip_prefix("step-").unwrap_or(&status.name);
+        let standing = match reason {
+            _ if PULL_FAILURES.contains(&reason) => Standing::failed(
+                reasons::TASK_RUN_IMAGE_PULL_FAILED,
+                format!(
+                    "the step {step:?} in TaskRun {executor:?} failed to pull the image {:?}. The pod errored with the message: \"{text}.\"",
+                    status.image_id
+                ),
+            ),
+            "CreateContainerConfigError" if !waits_for_sub_path(waiting) => {
+                Standing::failed(reasons::CREATE_CONTAINER_CONFIG_ERROR, "Failed to create pod due to config error")
+            }
+            "CreateContainerError" => Standing::failed(
+                reasons::POD_CREATION_FAILED,
+                format!(
+                    "the step {step:?} in TaskRun {executor:?} failed to start. The pod errored with the message: \"{text}.\""
+                ),
+            ),
+            _ => continue,
+        };
+        return Some(standing.then(Next::EndPod));
+    }
+    None
+}
+
+/// A step that failed while a later one goes on.
+fn left_behind(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Option<Standing> {
+    let ordered = steps(pod);
+    let failed = ordered.iter().position(|(_, status)| failed(*status).is_some())?;
+    let goes_on = ordered[failed + 1..].iter().any(|(_, status)| terminated(*status).is_none());
+    let ended = failed_at(ordered[failed].1).filter(|_| goes_on)?;
+    let left = SKIP_TIME - now.duration_since(ended.0);
+    if left.is_positive() {
+        return Some(going(pod, phase(pod)).then(Next::Again(left)));
+    }
+    Some(failure(seen, pod).then(Next::EndPod))
+}
+
+/// Why a pod failed, or is about to.
+fn failure(seen: &Seen<'_>, pod: &Pod) -> Standing {
+    let status = pod.status.as_ref();
+    let pod_reason = status.and_then(|status| status.reason.as_deref()).unwrap_or_default();
+    let pod_message = status.and_then(|status| status.message.clone()).unwrap_or_default();
+    let pod_name = seen.pod_name;
+    let namespace = seen.buildrun.metadata.namespace.as_deref().unwrap_or("default");
+    let first = steps(pod).into_iter().find_map(|(name, status)| failed(status).map(|ended| (name, ended)));
+    let location = FailedAt { container: first.as_ref().map(|(name, _)| (*name).to_owned()), pod: Some(pod_name.to_owned()) };
+    let located = FailureDetails { location: Some(location), ..FailureDetails::default() };
+
+    match pod_reason {
+        "Evicted" => return Standing::failed(reasons::POD_EVICTED, pod_message).with(Some(located)),
+        "DeadlineExceeded" if seen.buildrun.spec.is_canceled() => {
+            let message = "The BuildRun and underlying TaskRun were canceled successfully.";
+            return Standing::failed(reasons::BUILD_RUN_CANCELED, message);
+        }
+        "DeadlineExceeded" => {
+            let name = seen.buildrun.metadata.name.as_deref().unwrap_or_default();
+            let message = format!("BuildRun {name} failed to finish within {}", seen.timeout);
+            return Standing::failed(reasons::BUILD_RUN_TIMEOUT, message);
+        }
+        _ => {}
+    }
+    if let Some(standing) = init_failure(pod) {
+        return standing;
+    }
+    let told = FailureDetails { reason: told(pod, results::ERROR_REASON), message: told(pod, results::ERROR_MESSAGE), ..located.clone() };
+    let Some((container, ended)) = first else {
+        let message = format!(
+            "buildrun failed due to an unexpected error in pod {pod_name}: for detailed information: kubectl --namespace {namespace} logs {pod_name} --all-containers"
+        );
+        return Standing::failed(reasons::FAILED, message).with(Some(told));
+    };
+    let logs = format!("kubectl --namespace {namespace} logs {pod_name} --container={container}");
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        let message = format!("buildrun step {container} failed due to out-of-memory, for detailed information: {logs}");
+        return Standing::failed(reasons::STEP_OUT_OF_MEMORY, message).with(Some(located));
+    }
+    if ended.exit_code == VULNERABILITIES_FOUND && container == super::layout::container_name(super::layout::IMAGE_STEP) && is_supporting(pod, container) {
+        let message = format!(
+            "Vulnerabilities have been found in the image which can be seen in the buildrun status. For detailed information,see {logs}"
+        );
+        return Standing::failed(reasons::VULNERABILITIES_FOUND, message).with(Some(told));
+    }
+    Standing::failed(reasons::FAILED, format!("buildrun step {container} failed, for detailed information: {logs}")).with(Some(told))
+}
+
+/// The init container hands out the program; without it no step can start.
+fn init_failure(pod: &Pod) -> Option<Standing> {
+    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
+    let (status, ended) = statuses.iter().find_map(|status| failed(Some(status)).map(|ended| (status, ended)))?;
+    let why = ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or_default();
+    let message = format!("init container failed, {:?} exited with code {}: {why}", status.name, ended.exit_code);
+    let out_of_memory = ended.reason.as_deref() == Some("OOMKilled");
+    let reason = if out_of_memory { reasons::INIT_CONTAINER_OOM } else { reasons::INIT_CONTAINER_FAILED };
+    Some(Standing::failed(reason, message))
+}
+
+/// A pod that waits or runs.
+fn going(pod: &Pod, phase: &str) -> Standing {
+    if phase == "Running" {
+        return Standing::going(reasons::RUNNING, "Not all Steps in the Task have finished executing");
+    }
+    let waiting: Vec<(&str, &ContainerStateWaiting)> =
+        statuses(pod).filter_map(|status| waiting(status).map(|waiting| (status.name.as_str(), waiting))).collect();
+    if waiting.iter().any(|(_, waiting)| waits_for_sub_path(waiting)) {
+        return Standing::going(reasons::PENDING, "Waiting for subPath directory creation to complete");
+    }
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let unmet: Vec<_> = conditions.filter(|condition| condition.status != "True").collect();
+    let lacks = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains("Insufficient"));
+    if unmet.iter().any(|condition| condition.reason.as_deref() == Some("Unschedulable") && lacks(&condition.message)) {
+        return Standing::going(reasons::EXCEEDED_NODE_RESOURCES, "TaskRun Pod exceeded available resources");
+    }
+    let of_container = waiting.iter().find_map(|(name, waiting)| {
+        let text = waiting.message.as_deref().filter(|text| !text.is_empty())?;
+        Some(format!("build step {name:?} is pending with reason {text:?}"))
+    });
+    let of_condition = unmet.first().map(|condition| {
+        let text = condition.message.as_deref().unwrap_or_default();
+        format!("pod status {:?}:{:?}; message: {text:?}", condition.type_, condition.status)
+    });
+    let of_pod = pod.status.as_ref().and_then(|status| status.message.clone()).filter(|text| !text.is_empty());
+    let message = of_container.or(of_condition).or(of_pod).unwrap_or_else(|| "Pending".into());
+    let pulls = waiting.iter().any(|(_, waiting)| waiting.reason.as_deref().is_some_and(|reason| PULL_PROBLEMS.contains(&reason)));
+    Standing::going(if pulls { reasons::PULL_IMAGE_FAILED } else { reasons::PENDING }, message)
+}
+
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+}
+
+/// Init containers, then steps.
+fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.as_ref();
+    let init = status.and_then(|status| status.init_container_statuses.as_ref());
+    let steps = status.and_then(|status| status.container_statuses.as_ref());
+    init.into_iter().chain(steps).flatten()
+}
+
+/// The steps in the order of the pod's spec, with what is known of each.
+fn steps(pod: &Pod) -> Vec<(&str, Option<&ContainerStatus>)> {
+    let known = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers
+        .map(|container| (container.name.as_str(), known.iter().find(|status| status.name == container.name)))
+        .collect()
+}
+
+fn state(status: &ContainerStatus) -> Option<&ContainerState> {
+    status.state.as_ref()
+}
+
+fn waiting(status: &ContainerStatus) -> Option<&ContainerStateWaiting> {
+    state(status)?.waiting.as_ref()
+}
+
+fn terminated(status: Option<&ContainerStatus>) -> Option<&ContainerStateTerminated> {
+    state(status?)?.terminated.as_ref()
+}
+
+fn failed(status: Option<&ContainerStatus>) -> Option<&ContainerStateTerminated> {
+    terminated(status).filter(|ended| ended.exit_code != 0)
+}
+
+fn failed_at(status: Option<&ContainerStatus>) -> Option<&Time> {
+    failed(status)?.finished_at.as_ref()
+}
+
+/// The kubelet makes directories for subPath mounts by and by; that passes.
+fn waits_for_sub_path(waiting: &ContainerStateWaiting) -> bool {
+    waiting.message.as_deref().is_some_and(|text| text.contains("failed to create subPath directory"))
+}
+
+fn is_supporting(pod: &Pod, container: &str) -> bool {
+    let names = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(SUPPORTING_STEPS_ANNOTATION));
+    names.is_some_and(|names| names.split(',').any(|name| name == container))
+}
+
+/// The reports of all steps that ended, in their order.
+fn reports_of(pod: Option<&Pod>) -> Vec<Report> {
+    let steps = pod.map(steps).unwrap_or_default();
+    steps.into_iter().filter_map(|(_, status)| results::decode(terminated(status)?.message.as_deref()?)).collect()
+}
+
+/// What the failed steps said last under this name; an empty word counts.
+fn told(pod: &Pod, name: &str) -> Option<String> {
+    let steps = steps(pod).into_iter();
+    steps.filter_map(|(_, status)| results::decode(failed(status)?.message.as_deref()?)?.remove(name)).last()
+}
+
+/// When the last container ended, else now.
+fn completion(pod: Option<&Pod>, now: Timestamp) -> Time {
+    let ended = pod.into_iter().flat_map(statuses).filter_map(|status| terminated(Some(status))?.finished_at.clone());
+    let all_ended = pod.is_some_and(|pod| steps(pod).iter().all(|(_, status)| terminated(*status).is_some()));
+    ended.max_by_key(|time| time.0).filter(|_| all_ended).unwrap_or(Time(now))
+}
