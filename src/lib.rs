@@ -1,5 +1,5 @@
 //! Slipway runs Shipwright builds on Kubernetes or on one machine, without Tekton.
 
 pub mod api;
-
 pub mod cli;
+pub mod plan;

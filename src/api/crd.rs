@@ -4,6 +4,8 @@
 //! either installation fit the other.
 
 use k8s_openapi::api::core::v1::Volume;
+use std::collections::BTreeMap;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionNames,
     CustomResourceDefinitionSpec, CustomResourceDefinitionVersion, CustomResourceSubresourceStatus,
@@ -12,7 +14,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::{JsonSchema as _, Schema, SchemaGenerator};
 
-use super::structural::{any_object, schema_of};
+use super::structural::{any_object, metadata, schema_of};
 use super::{
     API_VERSION, Build, BuildRun, BuildRunSpec, BuildRunStatus, BuildSpec, BuildStatus,
     BuildStrategy, ClusterBuildStrategy, GROUP, StrategySpec, StrategyStatus, VERSION,
@@ -77,6 +79,21 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
             status: schema_of::<StrategyStatus>(),
         }),
     ]
+}
+
+/// The whole schema of every kind by its name, with that of the metadata, which a definition must leave open.
+pub fn schemas() -> BTreeMap<String, JSONSchemaProps> {
+    let mut schemas = BTreeMap::new();
+    for crd in crds() {
+        let version = crd.spec.versions.into_iter().next();
+        let Some(mut schema) = version.and_then(|version| version.schema?.open_api_v3_schema)
+        else {
+            continue;
+        };
+        schema.properties.get_or_insert_default().insert("metadata".into(), metadata());
+        schemas.insert(crd.spec.names.kind, schema);
+    }
+    schemas
 }
 
 /// The name of the file that a definition is kept in: `<group>_<plural>.yaml`.

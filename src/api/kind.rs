@@ -1,19 +1,35 @@
 //! What the four kinds share: envelope, encoding, and what a client must know of them.
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
-/// Takes every `null` member out of an object tree.
+/// Brings an object into the form in which the API server keeps it: members that are `null` are gone, and `1.0` is `1`.
 ///
-/// The API server drops them too. Clients written in Go print them for unset fields, so they are everywhere.
-pub(super) fn without_nulls(value: &mut Value) {
+/// Clients written in Go print `null` for unset fields, so it is everywhere.
+pub(super) fn normalize(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.retain(|_, member| !member.is_null());
-            members.values_mut().for_each(without_nulls);
+            members.values_mut().for_each(normalize);
         }
-        Value::Array(items) => items.iter_mut().for_each(without_nulls),
+        Value::Array(items) => items.iter_mut().for_each(normalize),
+        Value::Number(number) => {
+            if let Some(integer) = integer(number) {
+                *number = integer.into();
+            }
+        }
         _ => {}
     }
+}
+
+/// The integer that a number is, in Go's eyes: `1.0` is one too, as long as no digit of it can be lost.
+pub(crate) fn integer(number: &Number) -> Option<i64> {
+    const LARGEST_EXACT: f64 = 9_007_199_254_740_991.0;
+    if number.is_i64() || number.is_u64() {
+        return number.as_i64();
+    }
+    let float =
+        number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= LARGEST_EXACT)?;
+    format!("{float:.0}").parse().ok()
 }
 
 /// Declares a kind: its struct, its encoding with `apiVersion` and `kind`, its lenient decoding, its place in the API.
@@ -94,7 +110,7 @@ macro_rules! kind {
                     status: Option<$status>,
                 }
                 let mut value = <serde_json::Value as serde::Deserialize>::deserialize(deserializer)?;
-                $crate::api::kind::without_nulls(&mut value);
+                $crate::api::kind::normalize(&mut value);
                 let Fields { metadata, spec, status } =
                     serde_json::from_value(value).map_err(serde::de::Error::custom)?;
                 Ok(Self { metadata, spec, status })

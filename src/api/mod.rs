@@ -13,11 +13,11 @@ mod condition;
 pub mod crd;
 mod duration;
 mod image;
-mod kind;
+pub(crate) mod kind;
 mod param;
 pub mod reasons;
 mod strategy;
-mod structural;
+pub(crate) mod structural;
 
 pub use build::{
     Build, BuildSpec, BuildStatus, GitSource, LocalSource, OciArtifact, Retention, Source,
@@ -131,6 +131,21 @@ mod tests {
         assert_eq!((&value.value, value.values.as_ref().map(Vec::len)), (&None, Some(1)));
         assert!(run.spec.env.is_empty());
         assert_eq!(run.status, None);
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_with_a_point() {
+        let build = json!({"spec": {"retention": {"failedLimit": 3.0}, "volumes": [
+            {"name": "v", "emptyDir": {"sizeLimit": 1.0}}]}});
+        let build: Build = serde_json::from_value(build).expect("decodes");
+        assert_eq!(build.spec.retention.and_then(|retention| retention.failed_limit), Some(3));
+        let volume = build.spec.volumes[0].empty_dir.as_ref().expect("a source");
+        assert_eq!(volume.size_limit.as_ref().map(|limit| limit.0.as_str()), Some("1"));
+        let exact = |number: Value| number.as_number().and_then(kind::integer);
+        assert_eq!(exact(json!(9_007_199_254_740_991.0)), Some(9_007_199_254_740_991));
+        assert_eq!(exact(json!(9_007_199_254_740_992.0)), None);
+        assert_eq!(exact(json!(u64::MAX)), None);
+        assert_eq!(exact(json!(-0.5)), None);
     }
 
     #[test]

@@ -12,12 +12,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 /// What a quantity looks like.
-const QUANTITY_PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+pub(crate) const QUANTITY_PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
 /// Kubernetes' own types that are replaced as a whole by whoever applies them.
 const ATOMIC: [&str; 8] = [
@@ -65,6 +66,14 @@ pub(super) fn schema_of<T: JsonSchema>() -> JSONSchemaProps {
     Definitions(&definitions).translate(root.as_value())
 }
 
+/// The structural schema of the metadata that every object has.
+pub(super) fn metadata() -> JSONSchemaProps {
+    let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let _ = generator.subschema_for::<ObjectMeta>();
+    let definitions = generator.take_definitions(true);
+    Definitions(&definitions).literal(&definitions[&*ObjectMeta::schema_name()])
+}
+
 /// An object of which only the type is known.
 pub(super) fn any_object() -> JSONSchemaProps {
     JSONSchemaProps { type_: Some("object".into()), ..JSONSchemaProps::default() }
@@ -95,6 +104,9 @@ impl Definitions<'_> {
             }
             "IntOrString" => int_or_string(),
             "ObjectMeta" => any_object(),
+            "FieldsV1" => {
+                JSONSchemaProps { x_kubernetes_preserve_unknown_fields: Some(true), ..any_object() }
+            }
             type_name => {
                 let mut schema = self.literal(&self.0[name]);
                 complete_core(type_name, &mut schema);
