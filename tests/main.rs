@@ -1,3 +1,7 @@
-//! One binary for all tests that look at Slipway from outside.
+//! The one integration binary: a module a tier.
+//!
+//! `cluster` needs the cluster of `hack/cluster up` and says so where there is none; `hack/test` brings it up.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "all of this is tests")]
 
 mod crds;

@@ -1,20 +1,20 @@
 //! The command line: flags and environment in, one verb run, one exit code out.
 
-use std::path::{Path, PathBuf};
+mod crds;
+mod exit;
+mod render;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::api::crd;
-
-/// The environment does not let us do what was asked.
-const ENVIRONMENT: u8 = 3;
-/// The command line is not understood.
-const USAGE: u8 = 64;
+pub use exit::Exit;
 
 /// Runs Shipwright builds on Kubernetes or on one machine, without Tekton.
 #[derive(Debug, Parser)]
-#[command(name = "slipway", version)]
+#[command(name = "slipway", version, after_help = exit::HELP)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -22,6 +22,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Print the Pod that a BuildRun becomes
+    #[command(after_help = render::EXAMPLES)]
+    Render(render::RenderArguments),
     /// Print the CustomResourceDefinitions, or write them to files
     Crds {
         /// Directory to write one file a kind to; it is created if needed
@@ -30,7 +33,44 @@ enum Verb {
     },
 }
 
-/// Why a verb could not do its work.
+/// Files with Kubernetes objects.
+#[derive(Debug, clap::Args)]
+struct FileArguments {
+    /// File with YAML or JSON documents, a directory of such files, or - for standard input; may be repeated
+    #[arg(short = 'f', long = "filename", required = true, num_args = 1.., value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// How objects are printed.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
+}
+
+/// Runs the program with the arguments of this process.
+pub fn main() -> ExitCode {
+    run(std::env::args_os()).into()
+}
+
+fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return exit::usage(&error),
+    };
+    let outcome = match arguments.verb {
+        Verb::Render(arguments) => render::render(&arguments),
+        Verb::Crds { dir } => crds::crds(dir.as_deref()),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {:#}", anyhow::Error::new(error));
+        Exit::Environment
+    })
+}
+
+/// What this machine keeps a verb from doing.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("cannot write {path}")]
@@ -39,52 +79,11 @@ enum Error {
     Print { name: String, source: serde_saphyr::SerializeError },
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // Nobody is left to tell if even this cannot be written.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
-        }
-    };
-    let outcome = match arguments.verb {
-        Verb::Crds { dir } => crds(dir.as_deref()),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("slipway: {:#}", anyhow::Error::new(error));
-            ExitCode::from(ENVIRONMENT)
-        }
-    }
-}
-
-fn crds(directory: Option<&Path>) -> Result<(), Error> {
-    if let Some(directory) = directory {
-        std::fs::create_dir_all(directory)
-            .map_err(|source| Error::Write { path: directory.into(), source })?;
-    }
-    for crd in crd::crds() {
-        let yaml = crd::to_yaml(&crd).map_err(|source| Error::Print {
-            name: crd.metadata.name.clone().unwrap_or_default(),
-            source,
-        })?;
-        match directory {
-            Some(directory) => {
-                let path = directory.join(crd::file_name(&crd));
-                std::fs::write(&path, yaml).map_err(|source| Error::Write { path, source })?;
-            }
-            None => print_text(&yaml)?,
-        }
-    }
-    Ok(())
-}
-
 fn print_text(text: &str) -> Result<(), Error> {
     use std::io::Write as _;
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|source| Error::Write { path: "standard output".into(), source })
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // A reader that has seen enough, such as `head`, is no failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(|source| Error::Write { path: "standard output".into(), source }),
+    }
 }

@@ -13,7 +13,7 @@ const DNS_LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower c
 const DNS_SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
 /// Value of a label.
-pub(super) fn label_value(value: &str) -> Vec<String> {
+pub fn label_value(value: &str) -> Vec<String> {
     let mut broken = too_long(value, MAX_LABEL);
     if !value.is_empty() && !is_edged(value, is_name_byte) {
         broken.push(LABEL_VALUE_RULE.into());
@@ -22,16 +22,12 @@ pub(super) fn label_value(value: &str) -> Vec<String> {
 }
 
 /// Key of a label or annotation: a name with an optional DNS subdomain before a slash.
-pub(super) fn qualified_name(value: &str) -> Vec<String> {
+pub fn qualified_name(value: &str) -> Vec<String> {
     let mut broken = Vec::new();
     let name = match value.split('/').collect::<Vec<_>>()[..] {
         [name] => name,
         [prefix, name] => {
-            let rules = if prefix.is_empty() {
-                vec!["must be non-empty".into()]
-            } else {
-                dns_subdomain(prefix)
-            };
+            let rules = if prefix.is_empty() { vec!["must be non-empty".into()] } else { dns_subdomain(prefix) };
             broken.extend(rules.into_iter().map(|rule| format!("prefix part {rule}")));
             name
         }
@@ -52,20 +48,16 @@ pub(super) fn qualified_name(value: &str) -> Vec<String> {
 }
 
 /// Name of a container, volume or namespace.
-pub(super) fn dns_label(value: &str) -> Vec<String> {
+pub fn dns_label(value: &str) -> Vec<String> {
     let mut broken = too_long(value, MAX_LABEL);
     if !is_dns_label(value) {
-        broken.push(if is_dns_subdomain(value) {
-            "must not contain dots".into()
-        } else {
-            DNS_LABEL_RULE.into()
-        });
+        broken.push(if is_dns_subdomain(value) { "must not contain dots".into() } else { DNS_LABEL_RULE.into() });
     }
     broken
 }
 
 /// Name of most objects.
-pub(super) fn dns_subdomain(value: &str) -> Vec<String> {
+pub fn dns_subdomain(value: &str) -> Vec<String> {
     let mut broken = too_long(value, MAX_SUBDOMAIN);
     if !is_dns_subdomain(value) {
         broken.push(DNS_SUBDOMAIN_RULE.into());
@@ -74,11 +66,7 @@ pub(super) fn dns_subdomain(value: &str) -> Vec<String> {
 }
 
 fn too_long(value: &str, limit: usize) -> Vec<String> {
-    if value.len() > limit {
-        vec![format!("must be no more than {limit} bytes")]
-    } else {
-        Vec::new()
-    }
+    if value.len() > limit { vec![format!("must be no more than {limit} bytes")] } else { Vec::new() }
 }
 
 fn is_dns_label(value: &str) -> bool {
@@ -120,10 +108,7 @@ mod tests {
         for valid in ["a", "kubernetes.io/os", "example.com/My_Name.1"] {
             assert_eq!(qualified_name(valid), Vec::<String>::new(), "{valid}");
         }
-        assert_eq!(
-            qualified_name(""),
-            ["name part must be non-empty".to_owned(), format!("name part {QUALIFIED_NAME_RULE}")]
-        );
+        assert_eq!(qualified_name(""), ["name part must be non-empty".to_owned(), format!("name part {QUALIFIED_NAME_RULE}")]);
         assert_eq!(qualified_name("/a"), ["prefix part must be non-empty"]);
         assert_eq!(qualified_name("A/a"), [format!("prefix part {DNS_SUBDOMAIN_RULE}")]);
         assert!(qualified_name("a/b/c")[0].starts_with("a qualified name must consist"));

@@ -1,7 +1,35 @@
 //! The thinking: from what was loaded to a complete Pod, and from what became of the Pod to a status.
 //!
-//! Invariant: pure and synchronous; no clock, no randomness, no I/O.
+//! Invariant: pure and synchronous; no clock, no randomness, no I/O. `now` is an argument.
+//! Invariant: each stage type is made by one function only, so that a wrong order does not compile:
+//! `Loaded` → [`validate`] → `Checked` → [`expand`] → `Expansion`; `Seen` → [`observe`] → `Verdict`.
+//! Invariant: after [`validate`] nothing returns a `Result`.
 
+mod checked;
+mod effective;
 mod formats;
+pub mod identity;
+pub mod invariants;
 mod kubernetes_names;
+mod layout;
+mod loaded;
+mod params;
+mod pod;
+mod reference_text;
+mod references;
+mod refusal;
+mod requests;
 pub mod schema;
+mod settings;
+mod step;
+mod texts;
+mod validate;
+
+pub use checked::Checked;
+pub use loaded::{ImageCommand, Loaded, NamespaceFacts, Presence, Roots, SecretFacts};
+pub use pod::{Expansion, expand};
+pub use references::{References, references};
+pub use refusal::{ObjectName, Refusal};
+pub use settings::{ContainerTemplate, Requests, Settings};
+pub use step::Origin;
+pub use validate::{validate, validate_build};

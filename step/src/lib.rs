@@ -5,8 +5,13 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+pub mod gate;
+pub mod git;
+pub mod image;
+pub mod oci;
 pub mod prepare;
 pub mod protocol;
+pub mod waiter;
 
 /// The exit code of a command whose every failure is 1; the failure and its causes go to the log.
 fn exit_code<E: Error>(outcome: Result<(), E>) -> ExitCode {

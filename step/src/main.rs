@@ -8,13 +8,33 @@ use clap::Parser;
 use slipway_step::protocol::{StepCommand, StepCommandLine};
 
 fn main() -> ExitCode {
-    let command_line = StepCommandLine::parse_from(with_subcommand(std::env::args_os().collect()));
+    let arguments = with_subcommand(std::env::args_os().collect());
+    let command_line = match StepCommandLine::try_parse_from(&arguments) {
+        Ok(command_line) => command_line,
+        Err(error) => return refuse(&error, &arguments),
+    };
     match command_line.command {
+        StepCommand::Gate(command) => slipway_step::gate::run(&command),
+        StepCommand::Git(command) => slipway_step::git::run(&command),
+        StepCommand::ImageProcessing(command) => slipway_step::image::run(&command),
         StepCommand::Prepare(command) => slipway_step::prepare::run(&command),
+        StepCommand::Waiter(command) => slipway_step::waiter::run(&command),
         other => {
             eprintln!("slipway-step: {other:?} is not built yet");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// A wrong command line, or a call for help: clients of the waiter expect 1 where the others exit with 2.
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    // The exit code tells even where nobody reads the text.
+    let _ = error.print();
+    let waiter = arguments.get(1).is_some_and(|name| name == "waiter");
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if waiter => ExitCode::FAILURE,
+        code => ExitCode::from(u8::try_from(code).unwrap_or(2)),
     }
 }
 

@@ -65,6 +65,19 @@ pub enum Credential {
     GitSsh { secret: String, host: String },
 }
 
+impl Credential {
+    /// Name of the secret.
+    pub fn secret(&self) -> &String {
+        match self {
+            Self::DockerConfig { secret }
+            | Self::Dockercfg { secret }
+            | Self::DockerBasic { secret, .. }
+            | Self::GitBasic { secret, .. }
+            | Self::GitSsh { secret, .. } => secret,
+        }
+    }
+}
+
 impl std::fmt::Display for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -13,13 +13,15 @@ mod gate;
 mod git;
 mod image;
 pub mod results;
+#[cfg(test)]
+mod round_trip;
 mod waiter;
 
 pub use bundle::BundleCommand;
 pub use gate::{Credential, GateCommand};
 pub use git::GitCommand;
 pub use image::ImageCommand;
-pub use waiter::{WaiterAction, WaiterCommand};
+pub use waiter::{DEFAULT_LOCK_FILE, WaiterAction, WaiterCommand};
 
 /// The name by which the gate knows its own program: the command of a supporting step starts with it.
 pub const PROGRAM: &str = "slipway-step";
@@ -37,6 +39,12 @@ pub const RESULTS_DIR: &str = "/tekton/results";
 pub const CREDENTIALS_SECRETS_DIR: &str = "/tekton/creds-secrets";
 /// Where the gate of a strategy step leaves the merged credentials before it copies them to `$HOME`.
 pub const CREDENTIALS_DIR: &str = "/tekton/creds";
+/// Where kubelet picks up the report of a step.
+pub const TERMINATION_LOG: &str = "/dev/termination-log";
+/// Shared scratch space; missing working directories below it are made, except in the source.
+pub const WORKSPACE_DIR: &str = "/workspace";
+/// Where the source is.
+pub const SOURCE_DIR: &str = "/workspace/source";
 /// The file that `waiter start` watches.
 pub const WAITER_LOCK_FILE: &str = "/shp-tmp/waiter.lock";
 
@@ -65,6 +73,20 @@ pub enum StepCommand {
     Waiter(WaiterCommand),
     /// Change and push what a strategy built
     ImageProcessing(ImageCommand),
+}
+
+impl StepCommand {
+    /// The arguments behind the program's name.
+    pub fn to_args(&self) -> Vec<String> {
+        match self {
+            Self::Gate(command) => command.to_args(),
+            Self::Prepare(command) => command.to_args(),
+            Self::Git(command) => command.to_args(),
+            Self::Bundle(command) => command.to_args(),
+            Self::Waiter(command) => command.to_args(),
+            Self::ImageProcessing(command) => command.to_args(),
+        }
+    }
 }
 
 /// `slipway-step prepare`: the only init container of a build pod.

@@ -26,6 +26,13 @@ pub const SOURCE_IMAGE_DIGEST: &str = "shp-source-default-image-digest";
 /// Time of the source in seconds since 1970.
 pub const SOURCE_TIMESTAMP: &str = "shp-source-default-source-timestamp";
 
+/// Reason of a step whose results do not fit its report.
+pub const RESULT_TOO_LARGE: &str = "ResultTooLarge";
+/// Reason of a step that left a result that cannot be read, or is not text.
+pub const RESULT_UNREADABLE: &str = "ResultUnreadable";
+/// Reason of a step whose working directory is not there.
+pub const WORKING_DIRECTORY_NOT_FOUND: &str = "WorkingDirectoryNotFound";
+
 /// What kubelet keeps of all termination messages of a pod together, in bytes.
 const POD_LIMIT: usize = 12288;
 /// What kubelet keeps of one termination message, in bytes.

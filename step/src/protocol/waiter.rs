@@ -2,6 +2,9 @@
 
 use super::args::Args;
 
+/// The lock file of a `waiter` without `--lock-file`.
+pub const DEFAULT_LOCK_FILE: &str = "/tmp/waiter.lock";
+
 /// Start to wait, or end the waiting.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct WaiterCommand {
@@ -9,10 +12,16 @@ pub struct WaiterCommand {
     #[command(subcommand)]
     pub action: WaiterAction,
     /// File that stands for the waiting
-    #[arg(long, global = true, default_value = "/tmp/waiter.lock", value_name = "FILE")]
+    #[arg(long, global = true, default_value = DEFAULT_LOCK_FILE, value_name = "FILE")]
     pub lock_file: String,
     /// How long to wait, as a Go duration
-    #[arg(long, global = true, default_value = "60s", value_name = "DURATION")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "60s",
+        value_name = "DURATION",
+        allow_hyphen_values = true
+    )]
     pub timeout: String,
 }
 

@@ -1,0 +1,3 @@
+module slipway.dev/hack/gitserver
+
+go 1.22

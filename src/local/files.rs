@@ -1,0 +1,231 @@
+//! The objects that the files hold, sorted by kind.
+//!
+//! Invariant: every object of ours has passed the schema of its CustomResourceDefinition before it gets here.
+//! Invariant: the content of Secrets and ConfigMaps is dropped on the way in.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::read::Document;
+use crate::api::{API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy};
+use crate::plan::schema;
+use crate::plan::{NamespaceFacts, ObjectName, Refusal, SecretFacts};
+
+/// Something about a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The file that holds the text at fault; nothing where there is no such text.
+    pub file: Option<String>,
+    /// What is wrong.
+    pub refusal: Refusal,
+}
+
+/// Something that the user should know and that changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note(pub String);
+
+/// Reason of what the API server's schema would refuse.
+pub const INVALID: &str = "Invalid";
+/// Namespace of objects that name none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// Namespace and name; cluster-scoped objects have an empty namespace.
+type Key = (String, String);
+
+/// Everything that the files hold.
+#[derive(Debug, Default)]
+pub struct Files {
+    pub(super) buildruns: BTreeMap<Key, BuildRun>,
+    pub(super) builds: BTreeMap<Key, Build>,
+    pub(super) strategies: BTreeMap<Key, Strategy>,
+    pub(super) secrets: BTreeMap<Key, SecretFacts>,
+    pub(super) config_maps: BTreeMap<Key, ()>,
+    pub(super) service_accounts: BTreeMap<Key, ServiceAccount>,
+    pub(super) namespaces: BTreeMap<String, NamespaceFacts>,
+    /// An object could not be read at all, so that what refers to it cannot be judged.
+    pub incomplete: bool,
+    /// File of each object, by kind, namespace and name.
+    places: BTreeMap<(String, Key), String>,
+}
+
+impl Files {
+    /// Sorts documents; what cannot be taken is refused, what is not known is noted.
+    pub fn of(documents: Vec<Document>) -> (Self, Vec<Located>, Vec<Note>) {
+        let mut files = Self::default();
+        let (mut refusals, mut notes) = (Vec::new(), Vec::new());
+        for document in documents {
+            for document in items(document) {
+                files.take(&document, &mut refusals, &mut notes);
+            }
+        }
+        (files, refusals, notes)
+    }
+
+    /// The file that holds an object.
+    pub fn place(&self, object: &ObjectName) -> Option<String> {
+        let namespace = object.namespace.clone();
+        let scoped = (namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.into()), object.name.clone());
+        let cluster = (String::new(), object.name.clone());
+        let place = |key| self.places.get(&(object.kind.to_owned(), key)).cloned();
+        place(scoped).or_else(|| place(cluster))
+    }
+
+    /// A refusal with the file of its text.
+    pub fn locate(&self, refusal: Refusal) -> Located {
+        Located { file: self.place(&refusal.at), refusal }
+    }
+
+    fn take(&mut self, document: &Document, refusals: &mut Vec<Located>, notes: &mut Vec<Note>) {
+        let value = &document.value;
+        let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
+        let (api_version, kind) = (text("apiVersion"), text("kind"));
+        let own = api_version == API_VERSION;
+        match (api_version, kind) {
+            (_, "BuildRun") if own => self.ours(document, BuildRun::KIND, refusals, notes, |f, k, run| f.buildruns.insert(k, run)),
+            (_, "Build") if own => self.ours(document, Build::KIND, refusals, notes, |f, k, build| f.builds.insert(k, build)),
+            (_, "BuildStrategy") if own => self.ours(document, BuildStrategy::KIND, refusals, notes, |f, k, strategy| {
+                f.strategies.insert(k, Strategy::Namespaced(strategy))
+            }),
+            (_, "ClusterBuildStrategy") if own => {
+                self.ours(document, ClusterBuildStrategy::KIND, refusals, notes, |f, k, strategy| {
+                    f.strategies.insert(k, Strategy::Cluster(strategy))
+                });
+            }
+            ("v1", "Secret") => {
+                let facts = secret_facts(value);
+                self.core(document, "Secret", refusals, |f, k, _: Meta| f.secrets.insert(k, facts));
+            }
+            ("v1", "ConfigMap") => self.core(document, "ConfigMap", refusals, |f, k, _: Meta| f.config_maps.insert(k, ())),
+            ("v1", "ServiceAccount") => {
+                self.core(document, "ServiceAccount", refusals, |f, k, account| f.service_accounts.insert(k, account));
+            }
+            ("v1", "Namespace") => self.core(document, "Namespace", refusals, |f, (_, name), namespace: Namespace| {
+                let enforce = namespace.metadata.labels.unwrap_or_default().remove("pod-security.kubernetes.io/enforce");
+                f.namespaces.entry(name).or_default().restricted = enforce.as_deref() == Some("restricted");
+                None::<()>
+            }),
+            ("v1", "LimitRange") => self.core(document, "LimitRange", refusals, |f, (namespace, _), range: LimitRange| {
+                let limits = range.spec.map(|spec| spec.limits).unwrap_or_default();
+                let minimum = &mut f.namespaces.entry(namespace).or_default().minimum_requests;
+                minimum.extend(limits.into_iter().filter(|limit| limit.type_ == "Container").flat_map(|limit| limit.min).flatten());
+                None::<()>
+            }),
+            (version, kind) if version.split('/').next() == Some(GROUP) => {
+                let message = format!("{version} is not a version of {kind:?} that can be read here; write {API_VERSION}");
+                refusals.push(problem(document, "apiVersion", message));
+            }
+            ("", _) => refusals.push(problem(document, "apiVersion", "Required value".into())),
+            (_, "") => refusals.push(problem(document, "kind", "Required value".into())),
+            (version, kind) => notes.push(Note(format!("{}: {version} {kind} is not used here", document.file))),
+        }
+    }
+
+    /// An object of ours: judged by its schema, then decoded.
+    fn ours<T: DeserializeOwned, Old>(
+        &mut self,
+        document: &Document,
+        kind: &'static str,
+        refusals: &mut Vec<Located>,
+        notes: &mut Vec<Note>,
+        insert: impl FnOnce(&mut Self, Key, T) -> Option<Old>,
+    ) {
+        let findings = schema::check(&document.value).unwrap_or_default();
+        for field in &findings.unknown {
+            notes.push(Note(format!("{}: {kind} {}: unknown field {field:?} has no effect", document.file, name_of(&document.value))));
+        }
+        let is_valid = findings.problems.is_empty();
+        refusals.extend(findings.problems.into_iter().map(|found| problem(document, &found.path, found.message)));
+        // An object that breaks its schema is still read as far as it goes: the rest of it may be wrong too.
+        let mut decoding = Vec::new();
+        self.core(document, kind, if is_valid { refusals } else { &mut decoding }, insert);
+        self.incomplete |= !decoding.is_empty();
+    }
+
+    fn core<T: DeserializeOwned, Old>(
+        &mut self,
+        document: &Document,
+        kind: &'static str,
+        refusals: &mut Vec<Located>,
+        insert: impl FnOnce(&mut Self, Key, T) -> Option<Old>,
+    ) {
+        let cluster = matches!(kind, "ClusterBuildStrategy" | "Namespace");
+        let metadata = document.value.get("metadata");
+        let text = |field: &str| metadata.and_then(|metadata| metadata.get(field)).and_then(Value::as_str);
+        let Some(name) = text("name").filter(|name| !name.is_empty()) else {
+            refusals.push(problem(document, "metadata.name", "Required value: name is required".into()));
+            return;
+        };
+        let namespace = if cluster { "" } else { text("namespace").unwrap_or(DEFAULT_NAMESPACE) };
+        let key = (namespace.to_owned(), name.to_owned());
+        if let Some(first) = self.places.get(&(kind.to_owned(), key.clone())) {
+            let message = format!("the same object is in {first} already; keep one of the two");
+            refusals.push(problem(document, "metadata.name", message));
+            return;
+        }
+        match serde_json::from_value(document.value.clone()) {
+            Ok(object) => {
+                self.places.insert((kind.to_owned(), key.clone()), document.file.clone());
+                insert(self, key, object);
+            }
+            Err(error) => refusals.push(problem(document, "", error.to_string())),
+        }
+    }
+}
+
+/// Only what every object has: for kinds whose content does not matter here.
+#[derive(serde::Deserialize)]
+struct Meta {
+    #[serde(rename = "metadata")]
+    _metadata: ObjectMeta,
+}
+
+/// The members of a List, or the document itself.
+fn items(document: Document) -> Vec<Document> {
+    let is_list = document.value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+    match document.value.get("items") {
+        Some(Value::Array(members)) if is_list => {
+            let member = |value: &Value| Document { file: document.file.clone(), value: value.clone() };
+            members.iter().map(member).collect()
+        }
+        _ => vec![document],
+    }
+}
+
+fn secret_facts(value: &Value) -> SecretFacts {
+    let annotations = value.pointer("/metadata/annotations").and_then(|map| serde_json::from_value(map.clone()).ok());
+    SecretFacts {
+        type_: value.get("type").and_then(Value::as_str).map(String::from),
+        annotations: annotations.unwrap_or_else(BTreeMap::new),
+    }
+}
+
+fn problem(document: &Document, field: &str, message: String) -> Located {
+    let kind = document.value.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let namespace = document.value.pointer("/metadata/namespace").and_then(Value::as_str).map(String::from);
+    let object = ObjectName { kind: known_kind(kind), namespace, name: name_of(&document.value) };
+    let refusal = Refusal { at: object.clone(), object, field: field.to_owned(), reason: INVALID, message };
+    Located { file: Some(document.file.clone()), refusal }
+}
+
+fn name_of(value: &Value) -> String {
+    value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn known_kind(kind: &str) -> &'static str {
+    const KINDS: [&str; 9] = [
+        "Build",
+        "BuildRun",
+        "BuildStrategy",
+        "ClusterBuildStrategy",
+        "ConfigMap",
+        "LimitRange",
+        "Namespace",
+        "Secret",
+        "ServiceAccount",
+    ];
+    KINDS.into_iter().find(|known| *known == kind).unwrap_or("document")
+}

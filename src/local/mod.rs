@@ -1,0 +1,9 @@
+//! This machine: files in.
+
+mod files;
+mod load;
+mod read;
+
+pub use files::{Files, Located, Note};
+pub use load::{ChooseError, Chosen, choose};
+pub use read::{ReadError, read};

@@ -1,0 +1,198 @@
+//! As which user and group each container runs, and the files that give that user a name (SHIP-0036).
+//!
+//! Invariant: a step's origin is part of its type from the moment it is built; nobody asks a name what a step is.
+//! Invariant: every security context is made from a copy, so one strategy's user cannot reach another's steps.
+//! Invariant: ids are set on containers only: a pod-level group without a user breaks the sandbox.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, DownwardAPIVolumeFile, DownwardAPIVolumeSource, ObjectFieldSelector, SeccompProfile, SecurityContext, Volume,
+    VolumeMount,
+};
+
+use super::settings::{DEFAULT_ID, unprivileged};
+
+/// The user and group of a strategy's `securityContext`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// `runAsUser`
+    pub uid: i64,
+    /// `runAsGroup`
+    pub gid: i64,
+}
+
+/// Annotation of the pod with the content of `/etc/group`.
+pub const GROUP_ANNOTATION: &str = "buildrun.shipwright.io/security-context-group";
+/// Annotation of the pod with the content of `/etc/passwd`.
+pub const PASSWD_ANNOTATION: &str = "buildrun.shipwright.io/security-context-passwd";
+/// Annotation of a strategy that asks for the identity files in its own steps too.
+pub const IDENTITY_FILES_ANNOTATION: &str = "buildstrategy.shipwright.io/identity-files";
+/// Volume with the identity files.
+pub const IDENTITY_VOLUME: &str = "shp-security-context";
+/// Ids that Kubernetes accepts.
+pub const VALID_IDS: std::ops::RangeInclusive<i64> = 0..=2_147_483_647;
+
+/// The annotations from which the identity files are made. Both are single lines of numbers and constants.
+pub fn annotations(identity: Identity) -> BTreeMap<String, String> {
+    let Identity { uid, gid } = identity;
+    BTreeMap::from([
+        (GROUP_ANNOTATION.into(), format!("shp:x:{gid}")),
+        (PASSWD_ANNOTATION.into(), format!("shp:x:{uid}:{gid}:shp:/shared-home:/sbin/nologin")),
+    ])
+}
+
+/// The volume with the identity files, read-only for everybody.
+pub fn volume() -> Volume {
+    let item = |path: &str, annotation: &str| DownwardAPIVolumeFile {
+        path: path.into(),
+        field_ref: Some(ObjectFieldSelector {
+            api_version: None,
+            field_path: format!("metadata.annotations['{annotation}']"),
+        }),
+        ..DownwardAPIVolumeFile::default()
+    };
+    Volume {
+        name: IDENTITY_VOLUME.into(),
+        downward_api: Some(DownwardAPIVolumeSource {
+            default_mode: Some(0o444),
+            items: Some(vec![item("group", GROUP_ANNOTATION), item("passwd", PASSWD_ANNOTATION)]),
+        }),
+        ..Volume::default()
+    }
+}
+
+/// The mounts of the identity files. By subPath, so a changed annotation cannot change a running step's files.
+pub fn mounts() -> [VolumeMount; 2] {
+    let mount = |path: &str, file: &str| VolumeMount {
+        name: IDENTITY_VOLUME.into(),
+        mount_path: path.into(),
+        sub_path: Some(file.into()),
+        ..VolumeMount::default()
+    };
+    [mount("/etc/group", "group"), mount("/etc/passwd", "passwd")]
+}
+
+/// The security context of a supporting step: the template's, as the strategy's user and group where it names them.
+pub fn supporting(template: Option<&SecurityContext>, strategy: Option<Identity>) -> SecurityContext {
+    let mut context = template.cloned().unwrap_or_else(|| unprivileged(DEFAULT_ID, DEFAULT_ID));
+    if let Some(Identity { uid, gid }) = strategy {
+        context.run_as_user = Some(uid);
+        context.run_as_group = Some(gid);
+        context.run_as_non_root = None;
+    }
+    if context.run_as_user.is_some_and(|uid| uid != 0) {
+        context.run_as_non_root = Some(true);
+        // Kubernetes sets no ambient capabilities: added ones do nothing for this user, and a restricted namespace refuses them.
+        if let Some(capabilities) = &mut context.capabilities {
+            capabilities.add = None;
+        }
+    }
+    context
+}
+
+/// The security context of the init container, which has no template.
+pub fn prepare(strategy: Option<Identity>) -> SecurityContext {
+    let identity = strategy.unwrap_or(Identity { uid: DEFAULT_ID, gid: DEFAULT_ID });
+    supporting(Some(&unprivileged(identity.uid, identity.gid)), None)
+}
+
+/// The security context of a strategy step: its own, with unset ids filled from the strategy, and with what a restricted
+/// namespace demands where it enforces that.
+pub fn strategy_step(own: Option<&SecurityContext>, strategy: Option<Identity>, restricted: bool) -> Option<SecurityContext> {
+    if own.is_none() && strategy.is_none() && !restricted {
+        return None;
+    }
+    let mut context = own.cloned().unwrap_or_default();
+    if let Some(Identity { uid, gid }) = strategy {
+        context.run_as_user.get_or_insert(uid);
+        context.run_as_group.get_or_insert(gid);
+    }
+    if restricted {
+        fill_for_restricted(&mut context);
+    }
+    Some(context)
+}
+
+fn fill_for_restricted(context: &mut SecurityContext) {
+    context.allow_privilege_escalation.get_or_insert(false);
+    context.capabilities.get_or_insert_with(Capabilities::default).drop.get_or_insert_with(|| vec!["ALL".into()]);
+    context
+        .seccomp_profile
+        .get_or_insert_with(|| SeccompProfile { localhost_profile: None, type_: "RuntimeDefault".into() });
+    if context.run_as_user != Some(0) {
+        context.run_as_non_root.get_or_insert(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STRATEGY: Option<Identity> = Some(Identity { uid: 1010, gid: 1020 });
+
+    #[test]
+    fn the_files_are_the_lines_of_ship_0036() {
+        let annotations = annotations(Identity { uid: 1010, gid: 1020 });
+        assert_eq!(annotations[GROUP_ANNOTATION], "shp:x:1020");
+        assert_eq!(annotations[PASSWD_ANNOTATION], "shp:x:1010:1020:shp:/shared-home:/sbin/nologin");
+    }
+
+    #[test]
+    fn a_supporting_step_runs_as_the_strategy_and_keeps_the_rest_of_its_template() {
+        let mut template = unprivileged(0, 0);
+        template.capabilities = Some(Capabilities { add: Some(vec!["DAC_OVERRIDE".into()]), drop: Some(vec!["ALL".into()]) });
+        let context = supporting(Some(&template), STRATEGY);
+        assert_eq!((context.run_as_user, context.run_as_group), (Some(1010), Some(1020)));
+        assert_eq!(context.run_as_non_root, Some(true));
+        assert_eq!(context.capabilities.unwrap(), Capabilities { add: None, drop: Some(vec!["ALL".into()]) });
+        assert_eq!(context.read_only_root_filesystem, Some(true));
+
+        let root = supporting(Some(&template), None);
+        assert_eq!((root.run_as_user, root.run_as_group, root.run_as_non_root), (Some(0), Some(0), None));
+        assert_eq!(root.capabilities.unwrap().add, Some(vec!["DAC_OVERRIDE".into()]));
+    }
+
+    #[test]
+    fn a_template_that_demands_non_root_gives_way_to_a_root_strategy() {
+        let template = SecurityContext { run_as_non_root: Some(true), ..unprivileged(1000, 1000) };
+        let context = supporting(Some(&template), Some(Identity { uid: 0, gid: 0 }));
+        assert_eq!((context.run_as_user, context.run_as_non_root), (Some(0), None));
+    }
+
+    #[test]
+    fn a_strategy_step_keeps_what_its_author_wrote_field_by_field() {
+        let own = SecurityContext { run_as_group: Some(0), privileged: Some(true), ..SecurityContext::default() };
+        let context = strategy_step(Some(&own), STRATEGY, false).unwrap();
+        assert_eq!((context.run_as_user, context.run_as_group, context.privileged), (Some(1010), Some(0), Some(true)));
+        assert_eq!(strategy_step(None, None, false), None);
+        let filled = strategy_step(None, STRATEGY, false).unwrap();
+        assert_eq!(filled, SecurityContext { run_as_user: Some(1010), run_as_group: Some(1020), ..SecurityContext::default() });
+    }
+
+    #[test]
+    fn a_restricted_namespace_fills_only_what_is_unset() {
+        let own = SecurityContext { allow_privilege_escalation: Some(true), ..SecurityContext::default() };
+        let context = strategy_step(Some(&own), STRATEGY, true).unwrap();
+        assert_eq!(context.allow_privilege_escalation, Some(true));
+        assert_eq!(context.run_as_non_root, Some(true));
+        assert_eq!(context.capabilities.unwrap().drop, Some(vec!["ALL".into()]));
+        assert_eq!(context.seccomp_profile.unwrap().type_, "RuntimeDefault");
+        let root = strategy_step(None, Some(Identity { uid: 0, gid: 0 }), true).unwrap();
+        assert_eq!(root.run_as_non_root, None);
+    }
+
+    proptest! {
+        #[test]
+        fn passwd_and_group_are_one_line_with_the_right_fields(uid in any::<i64>(), gid in any::<i64>()) {
+            let annotations = annotations(Identity { uid, gid });
+            let passwd = &annotations[PASSWD_ANNOTATION];
+            prop_assert_eq!(passwd.split(':').count(), 7);
+            prop_assert_eq!(annotations[GROUP_ANNOTATION].split(':').count(), 3);
+            prop_assert!(annotations.values().all(|line| !line.contains(['\n', '\r'])));
+            prop_assert_eq!(passwd.split(':').nth(2).unwrap().parse::<i64>().unwrap(), uid);
+        }
+    }
+}

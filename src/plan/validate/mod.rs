@@ -1,0 +1,286 @@
+//! Judges a loaded run: a proven one, or every reason why it cannot start.
+//!
+//! Invariant: all refusals are collected; the first one for an object is the one that upstream would show in its status.
+//! Invariant: no cluster is asked; what only the cluster knows arrives in [`Loaded`].
+
+mod build;
+mod generation;
+mod parameters;
+mod problems;
+mod proof;
+mod scheduling;
+mod strategy;
+
+use problems::Site;
+
+use super::checked::Checked;
+use super::effective::{Author, Effective};
+use super::kubernetes_names::label_value;
+use super::loaded::{Loaded, Presence};
+use super::params::Params;
+use super::references::GENERATED_ACCOUNT;
+use super::refusal::{ObjectName, Refusal};
+use super::settings::Settings;
+use crate::api::{Build, BuildRun, BuildRunSpec, BuildSpec, Strategy, reasons};
+
+/// A proven run, or all refusals.
+pub fn validate(loaded: &Loaded, settings: &Settings) -> Result<Checked, Vec<Refusal>> {
+    let mut found = Vec::new();
+    let roots = &loaded.roots;
+    let run = buildrun_name(&roots.buildrun);
+    let run_site = Site::own(&run, "spec");
+
+    found.extend(run_alone(&run_site, &roots.buildrun, settings));
+    found.extend(build_of(&run_site, loaded, settings));
+    if roots.buildrun.spec.is_canceled() {
+        found.push(run_site.refuse("state", reasons::BUILD_RUN_CANCELED, "the BuildRun is marked canceled."));
+    }
+    found.extend(account(&run_site, loaded));
+    if let Some(effective) = Effective::of(roots) {
+        found.extend(with_build(&run, loaded, &effective, settings));
+    }
+    // The Build's own verdict and the run's come to the same words where the run adds nothing.
+    let mut known = Vec::new();
+    found.retain(|refusal| {
+        let key = (refusal.at.clone(), refusal.field.clone(), refusal.message.clone());
+        let new = !known.contains(&key);
+        known.push(key);
+        new
+    });
+    match (Effective::of(roots), found.is_empty()) {
+        (Some(effective), true) => Ok(proof::prove(loaded, &effective, settings)),
+        _ => Err(found),
+    }
+}
+
+/// Everything that is wrong with a Build, in the order of its own status.
+pub fn validate_build(build: &Build, loaded: &Loaded, settings: &Settings) -> Vec<Refusal> {
+    let site = Site::own(&build_name(build), "spec");
+    let own_name = build.metadata.name.as_deref().unwrap_or_default();
+    let strategy = loaded.roots.strategy.as_ref();
+    let spec = &build.spec;
+    let mut found = Vec::new();
+    found.extend(build::source_url(&site, build.metadata.annotations.as_ref(), spec));
+    found.extend(build::secrets(&site, spec, &loaded.secrets));
+    found.extend(of_strategy(&site, spec, strategy));
+    found.extend(build::output(&site, spec));
+    found.extend(build::name(&Site { base: String::new(), ..site.clone() }, own_name));
+    found.extend(build::env(&site, &spec.env, settings));
+    found.extend(build::triggers(&site, spec.trigger.as_ref()));
+    found.extend(scheduling::node_selector(&site, &spec.node_selector));
+    found.extend(scheduling::tolerations(&site, &spec.tolerations));
+    found.extend(scheduling::scheduler_name(&site, spec.scheduler_name.as_deref()));
+    found.extend(scheduling::runtime_class_name(&site, spec.runtime_class_name.as_deref()));
+    found
+}
+
+/// What the Build says of its strategy. Of parameters, volumes and step resources, upstream shows the last that is wrong.
+fn of_strategy(site: &Site, spec: &BuildSpec, strategy: Option<&Presence<Strategy>>) -> Vec<Refusal> {
+    let mut found: Vec<Refusal> = strategy::registered(site, &spec.strategy, strategy).into_iter().collect();
+    if let Some(strategy) = strategy.and_then(|strategy| strategy.found()) {
+        let strategy = strategy.spec();
+        let given: Vec<_> = spec.param_values.iter().enumerate().map(|(index, value)| (value, site, index)).collect();
+        found.extend(strategy::step_resources(site, "strategy.stepResources", strategy, &spec.strategy.step_resources));
+        found.extend(strategy::volumes(site, strategy, &spec.volumes));
+        found.extend(parameters::validate(&strategy.parameters, &given, None));
+    }
+    found
+}
+
+/// What a BuildRun says, read on its own.
+fn run_alone(site: &Site, run: &BuildRun, settings: &Settings) -> Vec<Refusal> {
+    let mut found = Vec::new();
+    let broken = label_value(run.metadata.name.as_deref().unwrap_or_default());
+    if !broken.is_empty() {
+        let place = Site { base: String::new(), ..site.clone() };
+        found.push(place.refuse("metadata.name", reasons::BUILD_RUN_NAME_INVALID, broken.join(", ")));
+    }
+    let build = &run.spec.build;
+    match (&build.name, &build.spec) {
+        (None, None) => found.push(site.refuse(
+            "build",
+            reasons::BUILD_RUN_NO_REF_OR_SPEC,
+            "no build referenced or specified, either 'buildRef' or 'buildSpec' has to be set",
+        )),
+        (Some(_), Some(_)) => found.push(site.refuse(
+            "build",
+            reasons::BUILD_RUN_AMBIGUOUS_BUILD,
+            "fields 'buildRef' and 'buildSpec' are mutually exclusive",
+        )),
+        (None, Some(spec)) => found.extend(overrides(site, &run.spec, spec)),
+        (Some(_), None) => {}
+    }
+    for (index, variable) in run.spec.env.iter().enumerate().filter(|(_, variable)| settings.forbids_env(&variable.name)) {
+        let message = format!("environment variable {:?} is forbidden for security reasons", variable.name);
+        found.push(site.refuse(&format!("env[{index}].name"), reasons::SPEC_ENV_NAME_FORBIDDEN, message));
+    }
+    found
+}
+
+/// An embedded Build leaves nothing to override.
+fn overrides(site: &Site, run: &BuildRunSpec, build: &BuildSpec) -> Vec<Refusal> {
+    let mut found = Vec::new();
+    let mut forbid = |is_set: bool, field: &str| {
+        if is_set {
+            let message = match field {
+                "build.spec.trigger" => {
+                    "cannot use 'triggers' override in the 'BuildRun', only allowed in the 'Build'".to_owned()
+                }
+                _ => format!("cannot use '{field}' override and 'buildSpec' simultaneously"),
+            };
+            found.push(site.refuse(field, reasons::BUILD_RUN_BUILD_FIELD_OVERRIDE_FORBIDDEN, message));
+        }
+    };
+    forbid(run.output.is_some(), "output");
+    forbid(!run.param_values.is_empty(), "paramValues");
+    forbid(!run.env.is_empty(), "env");
+    forbid(run.timeout.is_some(), "timeout");
+    forbid(build.trigger.is_some(), "build.spec.trigger");
+    forbid(!run.node_selector.is_empty(), "nodeSelector");
+    forbid(!run.tolerations.is_empty(), "tolerations");
+    forbid(run.scheduler_name.is_some(), "schedulerName");
+    forbid(run.runtime_class_name.is_some(), "runtimeClassName");
+    forbid(!run.step_resources.is_empty(), "stepResources");
+    found
+}
+
+/// The Build that a run names must be there and registered; an embedded one is judged as part of the run.
+fn build_of(site: &Site, loaded: &Loaded, settings: &Settings) -> Vec<Refusal> {
+    let reference = &loaded.roots.buildrun.spec.build;
+    if let Some(spec) = &reference.spec {
+        return embedded(&Site { base: "spec.build.spec".into(), ..site.clone() }, spec, loaded, settings);
+    }
+    match (&reference.name, loaded.roots.build.as_ref()) {
+        (Some(_), Some(Presence::Found(build))) => {
+            let mut found = validate_build(build, loaded, settings);
+            if let Some(first) = found.first() {
+                let message = format!(
+                    "the Build is not registered correctly, build: {}, registered status: False, reason: {}",
+                    build.metadata.name.as_deref().unwrap_or_default(),
+                    first.reason
+                );
+                found.push(site.refuse("build.name", reasons::BUILD_REGISTRATION_FAILED, message));
+            }
+            found
+        }
+        (Some(name), _) => {
+            vec![site.refuse("build.name", reasons::BUILD_NOT_FOUND, format!("build.shipwright.io {name:?} not found"))]
+        }
+        (None, _) => Vec::new(),
+    }
+}
+
+/// Upstream runs nine of a Build's validators on an embedded one and shows what the last of them says; the rest comes later
+/// there and is refused here.
+fn embedded(site: &Site, spec: &BuildSpec, loaded: &Loaded, settings: &Settings) -> Vec<Refusal> {
+    let strategy = loaded.roots.strategy.as_ref();
+    let validators = [
+        build::source_url(site, None, spec).into_iter().collect(),
+        build::secrets(site, spec, &loaded.secrets),
+        of_strategy(site, spec, strategy),
+        build::source_shape(site, spec.source.as_ref()).into_iter().collect(),
+        build::env(site, &spec.env, settings),
+        scheduling::node_selector(site, &spec.node_selector),
+        scheduling::tolerations(site, &spec.tolerations),
+        scheduling::scheduler_name(site, spec.scheduler_name.as_deref()).into_iter().collect(),
+    ];
+    let mut found: Vec<Refusal> = validators.into_iter().rev().flatten().collect();
+    found.extend(scheduling::runtime_class_name(site, spec.runtime_class_name.as_deref()));
+    for refusal in &mut found {
+        refusal.reason = reasons::BUILD_REGISTRATION_FAILED;
+    }
+    found
+}
+
+/// The account that the run names must be there; of the default ones, one.
+fn account(site: &Site, loaded: &Loaded) -> Option<Refusal> {
+    let name = loaded.roots.buildrun.spec.service_account.as_deref()?;
+    let absent = name != GENERATED_ACCOUNT && loaded.service_accounts.get(name).is_some_and(Presence::is_absent);
+    let message = format!("service account {name} not found");
+    absent.then(|| site.refuse("serviceAccount", reasons::SERVICE_ACCOUNT_NOT_FOUND, message))
+}
+
+/// What Build, run and strategy come to together.
+fn with_build(run: &ObjectName, loaded: &Loaded, effective: &Effective<'_>, settings: &Settings) -> Vec<Refusal> {
+    let run_site = Site::own(run, "spec");
+    let build_site = build_site(run, effective);
+    let Some(strategy) = effective.strategy else { return Vec::new() };
+    let spec = strategy.spec();
+    let own = &effective.buildrun.spec;
+    let mut found = Vec::new();
+
+    let of = |author| if author == Author::Build { &build_site } else { &run_site };
+    let given: Vec<_> =
+        effective.param_values().into_values().map(|(value, author, index)| (value, of(author), index)).collect();
+    found.extend(parameters::validate(&spec.parameters, &given, Some(&run_site)));
+    found.extend(strategy::volumes(&run_site, spec, &own.volumes));
+    found.extend(strategy::step_resources(&run_site, "stepResources", spec, &own.step_resources));
+    found.extend(scheduling::node_selector(&run_site, &own.node_selector));
+    found.extend(scheduling::tolerations(&run_site, &own.tolerations));
+    found.extend(scheduling::scheduler_name(&run_site, own.scheduler_name.as_deref()));
+    found.extend(scheduling::runtime_class_name(&run_site, own.runtime_class_name.as_deref()));
+    found.extend(platforms(&build_site, &run_site, effective));
+
+    let mut params = Params::system(effective.image(), effective.insecure(), &effective.source_context());
+    let values = effective.param_values().into_iter().map(|(name, (value, ..))| (name, value)).collect();
+    let strategy_site = Site::of(run, &strategy_name(strategy), "spec");
+    for unresolved in params.declare(&spec.parameters, &values) {
+        let index = spec.parameters.iter().position(|parameter| parameter.name == unresolved.parameter).unwrap_or_default();
+        let message = format!("metadata configuration: parameter {:?}: {}", unresolved.parameter, unresolved.why);
+        found.push(strategy_site.refuse(&format!("parameters[{index}].default"), reasons::TASK_RUN_GENERATION_FAILED, message));
+    }
+    let context =
+        generation::Context { strategy_site, build_site, run_site, strategy, effective: *effective, params: &params, settings };
+    found.extend(context.refusals());
+    found.extend(mounted(run, loaded, effective));
+    found
+}
+
+/// One pod runs on one platform.
+fn platforms(build_site: &Site, run_site: &Site, effective: &Effective<'_>) -> Vec<Refusal> {
+    let own = effective.buildrun.spec.output.as_ref().filter(|output| !output.platforms.is_empty());
+    let (site, output) = match own {
+        Some(output) => (run_site, output),
+        None => (build_site, &effective.spec.output),
+    };
+    let mut found = build::platforms(site, output, &effective.node_selector());
+    if !output.platforms.is_empty() {
+        let message = "multi-arch builds require PipelineRun executor mode, current executor mode: \"TaskRun\"";
+        found.push(site.refuse("output.platforms", reasons::EXECUTOR_NOT_PIPELINE_RUN, message));
+    }
+    found
+}
+
+/// Secrets and ConfigMaps that the pod mounts must be there.
+fn mounted(run: &ObjectName, loaded: &Loaded, effective: &Effective<'_>) -> Vec<Refusal> {
+    let references = super::references(&loaded.roots);
+    let site = effective.strategy.map_or_else(|| Site::own(run, "spec"), |strategy| Site::of(run, &strategy_name(strategy), "spec"));
+    let absent_secrets = references.secrets.iter().filter(|name| loaded.secrets.get(*name).is_some_and(Presence::is_absent));
+    let absent_maps = references.config_maps.iter().filter(|name| loaded.config_maps.get(*name).is_some_and(Presence::is_absent));
+    let secrets = absent_secrets.map(|name| format!("Secret {name:?} not found"));
+    let maps = absent_maps.map(|name| format!("ConfigMap {name:?} not found"));
+    secrets.chain(maps).map(|message| site.refuse("volumes", reasons::VOLUME_DOES_NOT_EXIST, message)).collect()
+}
+
+/// Where the effective Build's spec stands. The run carries what only the run found out.
+fn build_site(run: &ObjectName, effective: &Effective<'_>) -> Site {
+    match effective.build {
+        Some(build) => Site::of(run, &build_name(build), "spec"),
+        None => Site::own(run, "spec.build.spec"),
+    }
+}
+
+fn buildrun_name(run: &BuildRun) -> ObjectName {
+    let metadata = &run.metadata;
+    ObjectName { kind: BuildRun::KIND, namespace: metadata.namespace.clone(), name: metadata.name.clone().unwrap_or_default() }
+}
+
+fn build_name(build: &Build) -> ObjectName {
+    let metadata = &build.metadata;
+    ObjectName { kind: Build::KIND, namespace: metadata.namespace.clone(), name: metadata.name.clone().unwrap_or_default() }
+}
+
+fn strategy_name(strategy: &Strategy) -> ObjectName {
+    let metadata = strategy.metadata();
+    ObjectName { kind: strategy.kind(), namespace: metadata.namespace.clone(), name: strategy.name().to_owned() }
+}

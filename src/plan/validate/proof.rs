@@ -1,0 +1,293 @@
+//! Puts together what a run was proven to be. Called once nothing is left to refuse.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Volume;
+use slipway_step::protocol::{BundleCommand, CREDENTIALS_DIR, Credential, GitCommand, ImageCommand, results as names, result_path};
+
+use crate::api::Step;
+use crate::plan::checked::{
+    Account, Checked, CheckedOutput, CheckedSource, Placement, Run, StrategyFacts, StrategyStep, results,
+};
+use crate::plan::effective::{Effective, SourceOf};
+use crate::plan::identity::{IDENTITY_FILES_ANNOTATION, Identity};
+use crate::plan::layout::{CLONE_SECRET_PATH, PULL_SECRET_PATH, PUSH_SECRET_PATH, executor_name};
+use crate::plan::loaded::{Loaded, Presence};
+use crate::plan::params::{OUTPUT_DIRECTORY, Params, SOURCE_ROOT, Substitution, used};
+use crate::plan::references::{DEFAULT_ACCOUNTS, GENERATED_ACCOUNT};
+use crate::plan::settings::Settings;
+use crate::plan::texts::{Text, visit_step, visit_volume};
+
+/// Seconds that a run may take where nobody says.
+const DEFAULT_TIMEOUT: i64 = 3600;
+const NANOSECONDS: i64 = 1_000_000_000;
+
+pub fn prove(loaded: &Loaded, effective: &Effective<'_>, settings: &Settings) -> Checked {
+    let run = run(effective);
+    let source = source(effective, settings);
+    let substitution = substitution(effective, &run, &source);
+    let (account, credentials) = account(loaded, effective);
+    Checked {
+        strategy: strategy(effective),
+        output: output(effective, settings),
+        steps: steps(effective, loaded, &substitution),
+        volumes: volumes(effective, &substitution),
+        placement: Placement {
+            node_selector: effective.node_selector(),
+            tolerations: effective.tolerations(),
+            scheduler_name: effective.scheduler_name().map(String::from),
+            runtime_class_name: effective.runtime_class_name().map(String::from),
+        },
+        timeout: timeout(effective),
+        restricted: loaded.namespace.restricted,
+        minimum_requests: loaded.namespace.minimum_requests.clone(),
+        settings: settings.clone(),
+        run,
+        source,
+        account,
+        credentials,
+    }
+}
+
+fn run(effective: &Effective<'_>) -> Run {
+    let metadata = &effective.buildrun.metadata;
+    let name = metadata.name.clone().unwrap_or_default();
+    let namespace = metadata.namespace.as_deref().unwrap_or("default");
+    let unique = metadata.uid.clone().unwrap_or_else(|| format!("{namespace}/{name}"));
+    let generation = |generation: Option<i64>| generation.unwrap_or(FIRST_GENERATION);
+    Run {
+        executor: executor_name(&name, &unique),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        generation: generation(metadata.generation),
+        build: effective.build.map(|build| {
+            (build.metadata.name.clone().unwrap_or_default(), generation(build.metadata.generation))
+        }),
+        name,
+    }
+}
+
+/// What the API server would give an object that comes from a file.
+const FIRST_GENERATION: i64 = 1;
+
+fn strategy(effective: &Effective<'_>) -> StrategyFacts {
+    const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    const OWN: [&str; 4] = [
+        "clusterbuildstrategy.shipwright.io/",
+        "buildstrategy.shipwright.io/",
+        "build.shipwright.io/",
+        "buildrun.shipwright.io/",
+    ];
+    let Some(strategy) = effective.strategy else { return StrategyFacts::default() };
+    let metadata = strategy.metadata();
+    let annotations = metadata.annotations.clone().unwrap_or_default();
+    let identity_files = annotations.get(IDENTITY_FILES_ANNOTATION).is_some_and(|value| value == "true");
+    StrategyFacts {
+        kind: strategy.kind(),
+        name: strategy.name().to_owned(),
+        generation: metadata.generation.unwrap_or(FIRST_GENERATION),
+        identity: strategy.spec().security_context.map(|ids| Identity { uid: ids.run_as_user, gid: ids.run_as_group }),
+        identity_files,
+        annotations: annotations
+            .into_iter()
+            .filter(|(key, _)| key != LAST_APPLIED && !OWN.iter().any(|prefix| key.starts_with(prefix)))
+            .collect(),
+    }
+}
+
+fn source(effective: &Effective<'_>, settings: &Settings) -> CheckedSource {
+    let path = |name: &str| Some(result_path(name));
+    match effective.source() {
+        SourceOf::Git(git) => CheckedSource::Git {
+            secret: git.clone_secret.clone(),
+            command: GitCommand {
+                url: git.url.clone(),
+                target: SOURCE_ROOT.into(),
+                result_file_commit_sha: path(names::SOURCE_COMMIT_SHA),
+                result_file_commit_author: path(names::SOURCE_COMMIT_AUTHOR),
+                result_file_branch_name: path(names::SOURCE_BRANCH_NAME),
+                result_file_error_message: path(names::ERROR_MESSAGE),
+                result_file_error_reason: path(names::ERROR_REASON),
+                result_file_source_timestamp: path(names::SOURCE_TIMESTAMP),
+                revision: git.revision.clone(),
+                // Negative depths are passed over, as upstream does.
+                depth: git.depth.and_then(|depth| u32::try_from(depth).ok()),
+                git_url_rewrite: settings.git_url_rewrite,
+                secret_path: git.clone_secret.is_some().then(|| CLONE_SECRET_PATH.into()),
+                ..GitCommand::default()
+            },
+        },
+        SourceOf::Oci(artifact) => CheckedSource::Bundle {
+            secret: artifact.pull_secret.clone(),
+            command: BundleCommand {
+                image: artifact.image.clone(),
+                target: SOURCE_ROOT.into(),
+                result_file_image_digest: path(names::SOURCE_IMAGE_DIGEST),
+                result_file_source_timestamp: path(names::SOURCE_TIMESTAMP),
+                secret_path: artifact.pull_secret.is_some().then(|| PULL_SECRET_PATH.into()),
+                prune: artifact.prune.as_deref() == Some("AfterPull"),
+                show_listing: false,
+            },
+        },
+        SourceOf::Local(local) => CheckedSource::Upload {
+            timeout: local.timeout.as_ref().map(|timeout| timeout.parse().map_or_else(|_| timeout.0.clone(), |t| t.to_string())),
+        },
+        SourceOf::Nothing => CheckedSource::Nothing,
+    }
+}
+
+fn output(effective: &Effective<'_>, settings: &Settings) -> CheckedOutput {
+    if !effective.has_image_step() {
+        return CheckedOutput { command: None, secret: None };
+    }
+    let pairs = |map: BTreeMap<&str, &str>| map.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let scan = effective.vulnerability_scan().filter(|scan| scan.enabled == Some(true));
+    let timestamp = effective.timestamp().map(|(text, _)| text);
+    let created = effective.buildrun.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+    let pushes = effective.steps().iter().any(|step| effective.writes_output(step));
+    let secret = effective.push_secret().map(String::from);
+    let command = ImageCommand {
+        push: pushes.then(|| OUTPUT_DIRECTORY.into()),
+        annotations: pairs(effective.annotations()),
+        labels: pairs(effective.labels()),
+        vuln_settings: scan.map(|scan| serde_json::json!(scan).to_string()),
+        vuln_count_limit: scan.map(|_| settings.vulnerability_count_limit).filter(|limit| *limit > 0),
+        image_timestamp: match timestamp {
+            None | Some("SourceTimestamp") => None,
+            Some("Zero") => Some("0".into()),
+            Some("BuildTimestamp") => Some(created.to_string()),
+            Some(number) => Some(number.into()),
+        },
+        image_timestamp_file: (timestamp == Some("SourceTimestamp")).then(|| result_path(names::SOURCE_TIMESTAMP)),
+        image: effective.image().into(),
+        insecure: effective.insecure(),
+        result_file_image_digest: Some(result_path(names::IMAGE_DIGEST)),
+        result_file_image_size: Some(result_path(names::IMAGE_SIZE)),
+        result_file_image_vulnerabilities: Some(result_path(names::IMAGE_VULNERABILITIES)),
+        secret_path: secret.is_some().then(|| PUSH_SECRET_PATH.into()),
+    };
+    CheckedOutput { command: Some(command), secret }
+}
+
+fn substitution(effective: &Effective<'_>, run: &Run, source: &CheckedSource) -> Substitution {
+    let mut params = Params::system(effective.image(), effective.insecure(), &effective.source_context());
+    let values = effective.param_values().into_iter().map(|(name, (value, ..))| (name, value)).collect();
+    let declared = effective.strategy.map(|strategy| strategy.spec().parameters.as_slice()).unwrap_or_default();
+    params.declare(declared, &values);
+    let named = [
+        ("context.taskRun.name", run.executor.clone()),
+        ("context.taskRun.namespace", run.namespace.clone().unwrap_or_else(|| "default".into())),
+        ("context.taskRun.uid", run.uid.clone().unwrap_or_default()),
+        ("context.task.name", run.executor.clone()),
+        ("context.task.retry-count", "0".into()),
+        ("workspaces.source.path", SOURCE_ROOT.into()),
+        ("workspaces.source.bound", "true".into()),
+        ("workspaces.source.volume", crate::plan::pod::SOURCE_VOLUME.into()),
+        ("workspaces.source.claim", String::new()),
+        ("credentials.path", CREDENTIALS_DIR.into()),
+    ];
+    let named = named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Substitution::new(params, named, results(source).into_iter().collect())
+}
+
+fn steps(effective: &Effective<'_>, loaded: &Loaded, substitution: &Substitution) -> Vec<StrategyStep> {
+    let merged: Vec<_> = effective.env().into_iter().map(|(_, _, variable)| variable.clone()).collect();
+    let make = |mut step: Step| {
+        let writes_output = effective.writes_output(&step);
+        if step.command.is_empty()
+            && let Some(Presence::Found(image)) = step.image.as_ref().and_then(|image| loaded.image_commands.get(image))
+        {
+            // An image without ENTRYPOINT runs its CMD even where the step gives arguments.
+            let (program, arguments) =
+                if image.entrypoint.is_empty() { (&image.cmd, &[][..]) } else { (&image.entrypoint, &image.cmd[..]) };
+            step.command.clone_from(program);
+            if step.args.is_empty() {
+                step.args = arguments.to_vec();
+            }
+        }
+        step.env.extend(merged.iter().cloned());
+        let mut names = BTreeSet::new();
+        visit_step(&mut step, &mut |_, text| match &text {
+            Text::Single(text) => names.extend(used(text).map(String::from)),
+            Text::List(items) => names.extend(items.iter().flat_map(|item| used(item)).map(String::from)),
+        });
+        visit_step(&mut step, &mut |_, text| substitution.apply(text));
+        let mut env = substitution.params().env_for(&names);
+        env.append(&mut step.env);
+        step.env = env;
+        StrategyStep { step, writes_output }
+    };
+    effective.steps().into_iter().map(make).collect()
+}
+
+fn volumes(effective: &Effective<'_>, substitution: &Substitution) -> Vec<Volume> {
+    let mut volumes = effective.volumes();
+    for volume in &mut volumes {
+        visit_volume(volume, &mut |_, text| substitution.apply(text));
+    }
+    volumes
+}
+
+/// Whole seconds, rounded up; 0 means for ever.
+fn timeout(effective: &Effective<'_>) -> Option<i64> {
+    let length = effective.timeout().and_then(|(timeout, _)| timeout.parse().ok());
+    match length {
+        None => Some(DEFAULT_TIMEOUT),
+        Some(length) if length.0 == 0 => None,
+        Some(length) => Some(length.0 / NANOSECONDS + i64::from(length.0 % NANOSECONDS > 0)),
+    }
+}
+
+fn account(loaded: &Loaded, effective: &Effective<'_>) -> (Account, Vec<Credential>) {
+    let push = effective.push_secret();
+    let asked = effective.buildrun.spec.service_account.as_deref();
+    if asked == Some(GENERATED_ACCOUNT) {
+        let secrets: Vec<String> = push.map(String::from).into_iter().collect();
+        return (Account::Generated { secrets: secrets.clone() }, credentials(loaded, secrets));
+    }
+    let there = |name: &&str| loaded.service_accounts.get(*name).is_some_and(|account| account.found().is_some());
+    let [first, last] = DEFAULT_ACCOUNTS;
+    let name = asked.unwrap_or_else(|| Some(first).filter(there).unwrap_or(last));
+    let account = loaded.service_accounts.get(name).and_then(Presence::found);
+    let listed = account.iter().flat_map(|account| account.secrets.iter().flatten()).filter_map(|secret| secret.name.clone());
+    let mut secrets: Vec<String> = listed.collect();
+    secrets.extend(push.filter(|push| !secrets.iter().any(|secret| secret == push)).map(String::from));
+    let token = account.is_none_or(|account| account.automount_service_account_token != Some(false));
+    (Account::Named { name: name.to_owned(), token }, credentials(loaded, secrets))
+}
+
+/// What each Secret is good for, by its type and annotations. One that nobody can look at is taken for a registry's.
+fn credentials(loaded: &Loaded, secrets: Vec<String>) -> Vec<Credential> {
+    const DOCKER: &str = "tekton.dev/docker-";
+    const GIT: &str = "tekton.dev/git-";
+    let mut found = Vec::new();
+    for secret in secrets {
+        let facts = match loaded.secrets.get(&secret) {
+            Some(Presence::Found(facts)) => facts.clone(),
+            Some(Presence::Absent) => continue,
+            Some(Presence::Assumed) | None => crate::plan::loaded::SecretFacts {
+                type_: Some("kubernetes.io/dockerconfigjson".into()),
+                annotations: BTreeMap::new(),
+            },
+        };
+        let targets = |prefix: &str| {
+            let targets = facts.annotations.iter().filter(|(key, _)| key.starts_with(prefix));
+            targets.map(|(_, target)| target.clone()).collect::<Vec<_>>()
+        };
+        let name = || secret.clone();
+        match facts.type_.as_deref() {
+            Some("kubernetes.io/dockerconfigjson") => found.push(Credential::DockerConfig { secret: name() }),
+            Some("kubernetes.io/dockercfg") => found.push(Credential::Dockercfg { secret: name() }),
+            Some("kubernetes.io/basic-auth") => {
+                let registries = targets(DOCKER).into_iter();
+                found.extend(registries.map(|registry| Credential::DockerBasic { secret: name(), registry }));
+                found.extend(targets(GIT).into_iter().map(|url| Credential::GitBasic { secret: name(), url }));
+            }
+            Some("kubernetes.io/ssh-auth") => {
+                found.extend(targets(GIT).into_iter().map(|host| Credential::GitSsh { secret: name(), host }));
+            }
+            _ => {}
+        }
+    }
+    found
+}

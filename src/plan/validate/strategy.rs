@@ -1,0 +1,61 @@
+//! What a Build or BuildRun may say of its strategy's steps and volumes.
+
+use super::problems::Site;
+use crate::api::{BuildVolume, StepResources, Strategy, StrategyRef, StrategySpec, reasons};
+use crate::plan::loaded::Presence;
+use crate::plan::refusal::Refusal;
+
+/// The kind of a strategy that belongs to a namespace; also the default.
+pub const NAMESPACED: &str = "BuildStrategy";
+/// The kind of a strategy that belongs to the cluster.
+pub const CLUSTER: &str = "ClusterBuildStrategy";
+
+/// The strategy must be there, for the Build's own status.
+pub fn registered(site: &Site, reference: &StrategyRef, strategy: Option<&Presence<Strategy>>) -> Option<Refusal> {
+    let absent = strategy.is_none_or(Presence::is_absent);
+    let name = &reference.name;
+    match reference.kind.as_deref() {
+        None | Some(NAMESPACED) if absent => {
+            let namespace = site.at.namespace.as_deref().unwrap_or("default");
+            let message = format!("buildStrategy {name} does not exist in namespace {namespace}");
+            Some(site.refuse("strategy.name", reasons::BUILD_STRATEGY_NOT_FOUND, message))
+        }
+        Some(CLUSTER) if absent => {
+            let message = format!("clusterBuildStrategy {name} does not exist");
+            Some(site.refuse("strategy.name", reasons::CLUSTER_BUILD_STRATEGY_NOT_FOUND, message))
+        }
+        None | Some(NAMESPACED | CLUSTER) => None,
+        Some(kind) => {
+            let message = format!("unknown strategy kind {kind} used, must be one of BuildStrategy, or ClusterBuildStrategy");
+            Some(site.refuse("strategy.kind", reasons::UNKNOWN_BUILD_STRATEGY_KIND, message))
+        }
+    }
+}
+
+/// Volumes must be declared by the strategy, as overridable.
+pub fn volumes(site: &Site, strategy: &StrategySpec, volumes: &[BuildVolume]) -> Vec<Refusal> {
+    let mut found = Vec::new();
+    for (index, volume) in volumes.iter().enumerate() {
+        let name = &volume.name;
+        let (reason, message) = match strategy.volumes.iter().find(|declared| declared.volume.name == *name) {
+            None => (reasons::UNDEFINED_VOLUME, format!("Volume {name:?} is not defined in the Strategy")),
+            Some(declared) if declared.overridable != Some(true) => {
+                (reasons::VOLUME_NOT_OVERRIDABLE, format!("Volume {name:?} is not overridable in the Strategy"))
+            }
+            Some(_) => continue,
+        };
+        found.push(site.refuse(&format!("volumes[{index}].name"), reason, message));
+    }
+    found
+}
+
+/// Resources must be for a step that there is. `field` is where the list stands.
+pub fn step_resources(site: &Site, field: &str, strategy: &StrategySpec, resources: &[StepResources]) -> Vec<Refusal> {
+    let unknown = |name: &str| !strategy.steps.iter().any(|step| step.name == name);
+    let refuse = |(index, resources): (usize, &StepResources)| {
+        let message =
+            format!("stepResources references step {:?} which does not exist in the build strategy", resources.name);
+        site.refuse(&format!("{field}[{index}].name"), reasons::UNDEFINED_STEP_RESOURCE, message)
+    };
+    resources.iter().enumerate().filter(|(_, resources)| unknown(&resources.name)).map(refuse).collect()
+}

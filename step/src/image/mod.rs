@@ -1,0 +1,127 @@
+//! `slipway-step image-processing`: pushes what a strategy left in the output folder.
+//!
+//! Invariant: a flag that is not supported ends the step; it is never passed over.
+//! Invariant: results are written after the push, each by a temporary file and a rename, because another user may have left one.
+
+use std::fs::Permissions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::oci::{self, Manifest, OciError, Reference, Registry, RegistryAuth};
+use crate::protocol::ImageCommand;
+
+/// The exit code of a command without `--image`.
+const NO_IMAGE: u8 = 100;
+
+/// Why the image could not be processed.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The reference cannot be read.
+    #[error("--image {image:?} is not an image reference")]
+    Reference {
+        /// The reference as given.
+        image: String,
+        /// What is wrong with it.
+        #[source]
+        source: oci_client::ParseError,
+    },
+    /// Two times were given.
+    #[error("--image-timestamp and --image-timestamp-file exclude each other")]
+    TwoTimestamps,
+    /// A flag that this version does not know how to honour.
+    #[error("{flag} is not supported by this version of slipway-step")]
+    Unsupported {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// The image or the registry.
+    #[error(transparent)]
+    Oci(#[from] OciError),
+    /// A result cannot be written.
+    #[error("write result {path:?}")]
+    Result {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The runtime did not start.
+    #[error("start the client")]
+    Runtime(#[source] io::Error),
+}
+
+/// Processes the image; 0, 1 or 100.
+pub fn run(command: &ImageCommand) -> ExitCode {
+    if command.image.is_empty() {
+        eprintln!("--image must name the image to push");
+        return ExitCode::from(NO_IMAGE);
+    }
+    crate::exit_code(process(command))
+}
+
+fn process(command: &ImageCommand) -> Result<(), ImageError> {
+    if command.image_timestamp.is_some() && command.image_timestamp_file.is_some() {
+        return Err(ImageError::TwoTimestamps);
+    }
+    if let Some(flag) = unsupported_flag(command) {
+        return Err(ImageError::Unsupported { flag });
+    }
+    let image: Reference = command
+        .image
+        .parse()
+        .map_err(|source| ImageError::Reference { image: command.image.clone(), source })?;
+    let auth = match &command.secret_path {
+        Some(path) => oci::find_credentials(Path::new(path), image.resolve_registry())?,
+        None => RegistryAuth::Anonymous,
+    };
+    let dir =
+        command.push.as_deref().ok_or(ImageError::Unsupported { flag: "a run without --push" })?;
+    let manifest = oci::load(Path::new(dir))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ImageError::Runtime)?;
+    runtime.block_on(async {
+        let registry = Registry::connect(image, auth, command.insecure).await?;
+        registry.push(&manifest).await
+    })?;
+    write_results(command, &manifest)
+}
+
+fn unsupported_flag(command: &ImageCommand) -> Option<&'static str> {
+    let flags = [
+        ("--annotation", !command.annotations.is_empty()),
+        ("--label", !command.labels.is_empty()),
+        ("--vuln-settings", command.vuln_settings.is_some()),
+        ("--image-timestamp", command.image_timestamp.is_some()),
+        ("--image-timestamp-file", command.image_timestamp_file.is_some()),
+    ];
+    flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+}
+
+fn write_results(command: &ImageCommand, manifest: &Manifest) -> Result<(), ImageError> {
+    let digest = manifest.digest();
+    eprintln!("image digest {digest}");
+    if let Some(path) = &command.result_file_image_digest {
+        write_result(Path::new(path), &digest)?;
+    }
+    if let (Some(path), Some(size)) = (&command.result_file_image_size, manifest.image_size()?) {
+        write_result(Path::new(path), &size.to_string())?;
+    }
+    Ok(())
+}
+
+fn write_result(path: &Path, content: &str) -> Result<(), ImageError> {
+    let write = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+        file.write_all(content.as_bytes())?;
+        file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|source: io::Error| ImageError::Result { path: path.to_owned(), source })
+}

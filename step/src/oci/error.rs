@@ -1,0 +1,210 @@
+//! What can go wrong with an image on disk or in a registry, and what to do about it.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use oci_client::errors::OciDistributionError;
+
+/// Every failure of this room.
+#[derive(Debug, thiserror::Error)]
+pub enum OciError {
+    /// A file or folder cannot be read.
+    #[error("read {path:?}")]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file that should hold JSON does not.
+    #[error("{what} is not valid JSON of its kind")]
+    Json {
+        /// The document, with its path.
+        what: String,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A manifest or config is larger than any registry takes.
+    #[error("{what} has {size} bytes; a manifest or config may have at most {limit}")]
+    TooLarge {
+        /// The document, with its path.
+        what: String,
+        /// Its size in bytes.
+        size: u64,
+        /// What is allowed, in bytes.
+        limit: u64,
+    },
+    /// An OCI layout whose index names no image.
+    #[error("{path:?} names no image; did the strategy finish writing its OCI layout?")]
+    EmptyIndex {
+        /// The `index.json`.
+        path: PathBuf,
+    },
+    /// Something else than an image or an index where one of them is needed.
+    #[error("{what} has media type {media_type:?}, which is neither an image nor an index")]
+    NotAnImage {
+        /// The document.
+        what: String,
+        /// Its media type.
+        media_type: String,
+    },
+    /// A file whose length is not what its descriptor says.
+    #[error("{path:?} has {found} bytes instead of {expected}; was it cut while it was written?")]
+    WrongSize {
+        /// The file.
+        path: PathBuf,
+        /// Bytes named by the descriptor.
+        expected: u64,
+        /// Bytes there.
+        found: u64,
+    },
+    /// Content that is not what its digest says.
+    #[error("{what} has digest {found} instead of {expected}")]
+    WrongDigest {
+        /// The content.
+        what: String,
+        /// The digest under which it is named.
+        expected: String,
+        /// The digest that it has.
+        found: String,
+    },
+    /// The output folder is empty.
+    #[error(
+        "{dir:?} is empty; the strategy must leave an OCI layout or one docker archive in $(params.shp-output-directory)"
+    )]
+    NoOutput {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The output folder holds several things and no OCI layout.
+    #[error("{dir:?} holds neither an index.json nor exactly one docker archive: {names}")]
+    SeveralOutputs {
+        /// The folder.
+        dir: PathBuf,
+        /// The first names in it.
+        names: String,
+    },
+    /// The only file is not a tar archive as `docker save` writes it.
+    #[error("{path:?} is not a docker archive: {problem}")]
+    NotAnArchive {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or wrong.
+        problem: String,
+    },
+    /// A docker configuration cannot be used.
+    #[error("{path:?} cannot be used as registry credentials: {problem}")]
+    Secret {
+        /// The `.dockerconfigjson`.
+        path: PathBuf,
+        /// What is wrong with it; never a value from it.
+        problem: String,
+    },
+    /// The docker configuration has no entry for the registry; upstream's words.
+    #[error(
+        "failed to find registry credentials for {registry}, available configurations: {available}"
+    )]
+    NoCredentials {
+        /// Host and port of the registry.
+        registry: String,
+        /// The registries that the configuration names, or `none`.
+        available: String,
+    },
+    /// No client can be made: nearly always the roots of trust are missing.
+    #[error(
+        "prepare TLS for registry {registry}; the image of this step needs a CA bundle such as /etc/ssl/certs/ca-certificates.crt, or SSL_CERT_FILE must name one"
+    )]
+    Client {
+        /// Host and port of the registry.
+        registry: String,
+        /// What the client said.
+        #[source]
+        source: Box<OciDistributionError>,
+    },
+    /// The registry knows us too little: 401, 403 or a refused token.
+    #[error(
+        "registry {registry} refused to {action} for {image} ({answer}); check the push secret: its user, its password and what it may write"
+    )]
+    Denied {
+        /// Host and port of the registry.
+        registry: String,
+        /// The whole reference.
+        image: String,
+        /// What was asked.
+        action: String,
+        /// The answer in one line.
+        answer: String,
+    },
+    /// The registry answered with an error.
+    #[error("registry {registry} failed to {action} for {image} ({answer})")]
+    Answer {
+        /// Host and port of the registry.
+        registry: String,
+        /// The whole reference.
+        image: String,
+        /// What was asked.
+        action: String,
+        /// The answer in one line.
+        answer: String,
+    },
+    /// Something led to plain HTTP without `--insecure`.
+    #[error(
+        "the http protocol is not allowed: registry {registry} leads to {url}; set output.insecure to push without TLS"
+    )]
+    PlainHttp {
+        /// Host and port of the registry.
+        registry: String,
+        /// Scheme, host and port that were refused.
+        url: String,
+    },
+    /// The registry's port does not speak TLS.
+    #[error(
+        "registry {registry} does not speak TLS, and the http protocol is not allowed; set output.insecure to push without TLS"
+    )]
+    NotTls {
+        /// Host and port of the registry.
+        registry: String,
+        /// What the client said.
+        #[source]
+        source: Box<OciDistributionError>,
+    },
+    /// The registry's certificate cannot be verified.
+    #[error(
+        "the certificate of registry {registry} cannot be verified; add its CA to the bundle of this step's image, or set output.insecure"
+    )]
+    Untrusted {
+        /// Host and port of the registry.
+        registry: String,
+        /// What the client said.
+        #[source]
+        source: Box<OciDistributionError>,
+    },
+    /// No answer: name, route, connection.
+    #[error("cannot {action} for {image} at registry {registry}")]
+    Unreachable {
+        /// Host and port of the registry.
+        registry: String,
+        /// The whole reference.
+        image: String,
+        /// What was asked.
+        action: String,
+        /// What the client said.
+        #[source]
+        source: Box<OciDistributionError>,
+    },
+}
+
+/// An error and everything that caused it. `io::Error` hides the error that it wraps from `source`, so it is asked itself.
+pub(super) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    })
+}

@@ -1,0 +1,89 @@
+//! An image or an index with everything that hangs on it, ready to be pushed.
+//!
+//! Invariant: children and blobs are complete: pushing them before the manifest itself leaves nothing for the registry to miss.
+
+use oci_spec::image::{Descriptor, ImageManifest, MediaType};
+
+use super::OciError;
+use super::blob::{Blob, digest_of};
+
+/// Larger manifests are refused by registries; larger configs are no configs.
+pub(super) const DOCUMENT_LIMIT: u64 = 4 << 20;
+
+/// Docker's name for an image.
+pub(super) const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's name for an index.
+const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// The bytes of a manifest and what they name.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The media type under which it is pushed.
+    pub media_type: String,
+    /// Exactly what is pushed.
+    pub bytes: Vec<u8>,
+    /// Config and layers of an image; what is no manifest in an index.
+    pub blobs: Vec<Blob>,
+    /// The manifests of an index.
+    pub children: Vec<Manifest>,
+}
+
+/// What a media type says about a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Image,
+    Index,
+    Other,
+}
+
+impl Kind {
+    pub(super) fn of(media_type: &MediaType) -> Self {
+        match media_type {
+            MediaType::ImageManifest => Self::Image,
+            MediaType::ImageIndex => Self::Index,
+            MediaType::Other(name) if name == DOCKER_IMAGE => Self::Image,
+            MediaType::Other(name) if name == DOCKER_INDEX => Self::Index,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Manifest {
+    /// `sha256:…` of the bytes.
+    pub fn digest(&self) -> String {
+        digest_of(&self.bytes)
+    }
+
+    /// Whether it stands for several images.
+    pub fn is_index(&self) -> bool {
+        Kind::of(&self.media_type.as_str().into()) == Kind::Index
+    }
+
+    /// Config and layers as the manifest states them, in bytes; an index has no size of its own.
+    pub fn image_size(&self) -> Result<Option<u64>, OciError> {
+        if self.is_index() {
+            return Ok(None);
+        }
+        let image: ImageManifest = parse(&self.bytes, "manifest")?;
+        Ok(Some(descriptors(&image).map(Descriptor::size).sum()))
+    }
+}
+
+/// Config and layers of an image.
+pub(super) fn descriptors(image: &ImageManifest) -> impl Iterator<Item = &Descriptor> {
+    std::iter::once(image.config()).chain(image.layers())
+}
+
+/// Layers that their maker forbids to pass on stay where their descriptors say.
+pub(super) fn is_distributable(descriptor: &Descriptor) -> bool {
+    let media_type = descriptor.media_type().to_string();
+    !media_type.contains(".nondistributable.") && !media_type.contains(".rootfs.foreign.")
+}
+
+/// Reads JSON; `what` names the document in the error.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(
+    bytes: &[u8],
+    what: &str,
+) -> Result<T, OciError> {
+    serde_json::from_slice(bytes).map_err(|source| OciError::Json { what: what.to_owned(), source })
+}

@@ -1,0 +1,29 @@
+//! Images on disk and in registries: read from an OCI layout, a docker archive or a registry, and pushed.
+//!
+//! Invariant: bytes that somebody else wrote are pushed as they are; only what `image` changes gets a new digest.
+//! Invariant: a layer is never held in memory, whatever its size; it is streamed from its file in small pieces.
+//! Invariant: no credential is in an error or in the log.
+
+mod archive;
+mod blob;
+mod credentials;
+mod error;
+mod layout;
+mod manifest;
+mod registry;
+mod transport;
+
+pub use blob::{Blob, Content, digest_of};
+pub use credentials::find as find_credentials;
+pub use error::OciError;
+pub use manifest::Manifest;
+pub use oci_client::Reference;
+pub use oci_client::secrets::RegistryAuth;
+pub use registry::Registry;
+
+use std::path::Path;
+
+/// The image that a strategy left in a folder: an OCI layout, or one docker archive of any name.
+pub fn load(dir: &Path) -> Result<Manifest, OciError> {
+    if dir.join(layout::INDEX).exists() { layout::load(dir) } else { archive::load(dir) }
+}
