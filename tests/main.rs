@@ -3,3 +3,5 @@
 //! `cluster` needs the cluster of `hack/cluster up` and says so where there is none; `hack/test` brings it up.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "all of this is tests")]
+
+mod crds;

@@ -7,6 +7,7 @@
 
 mod checked;
 mod effective;
+mod formats;
 pub mod identity;
 pub mod invariants;
 mod kubernetes_names;
