@@ -104,6 +104,9 @@ services_authority() {
     if [ -s "$authority/ca.crt" ] && openssl x509 -in "$authority/ca.crt" -noout -checkend 604800 >/dev/null; then
         return
     fi
+    # They hold the certificates that are replaced.
+    services_end git
+    services_end registry-tls
     rm -rf "$authority" "$directory/tls" "$directory/git/tls"
     mkdir -p "$authority" "$directory/tls" "$directory/git/tls"
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj '/CN=Slipway test authority' \
@@ -225,7 +228,10 @@ services_gitserver() {
     key=$(cat "$services_source"/tools/gitserver/* | sha256sum | cut -c1-16)
     binary=$services_cache/gitserver-$key
     if [ ! -x "$binary" ]; then
-        CGO_ENABLED=0 go build -C "$services_source/tools/gitserver" -trimpath -o "$binary.new" . && mv "$binary.new" "$binary"
+        command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
+        CGO_ENABLED=0 GOWORK=off go build -C "$services_source/tools/gitserver" -buildvcs=false -trimpath -o "$binary.new" . ||
+            services_fail 'the git server could not be built; it needs Go 1.22 or later on the PATH' || return
+        mv "$binary.new" "$binary"
     fi
     if ! cmp --silent "$binary" "$services_directory/git/gitserver"; then
         services_end git

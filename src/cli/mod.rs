@@ -84,6 +84,8 @@ fn print_text(text: &str) -> Result<(), Error> {
     match std::io::stdout().write_all(text.as_bytes()) {
         // A reader that has seen enough, such as `head`, is no failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome.map_err(|source| Error::Write { path: "standard output".into(), source }),
+        outcome => {
+            outcome.map_err(|source| Error::Write { path: "standard output".into(), source })
+        }
     }
 }

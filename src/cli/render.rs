@@ -55,7 +55,8 @@ struct Outcome {
 fn plan(arguments: &RenderArguments) -> Outcome {
     let (documents, errors) = local::read(&arguments.files.files);
     let (files, invalid, mut notes) = Files::of(documents);
-    let mut problems: Vec<String> = errors.into_iter().map(|error| format!("{:#}", anyhow::Error::new(error))).collect();
+    let mut problems: Vec<String> =
+        errors.into_iter().map(|error| format!("{:#}", anyhow::Error::new(error))).collect();
     let unreadable = !problems.is_empty() || files.incomplete;
     problems.extend(invalid.iter().map(line));
     if unreadable {
@@ -86,7 +87,8 @@ fn plan(arguments: &RenderArguments) -> Outcome {
 fn line(located: &Located) -> String {
     let refusal = &located.refusal;
     let file = located.file.as_ref().map(|file| format!("{file}: ")).unwrap_or_default();
-    let field = if refusal.field.is_empty() { String::new() } else { format!("{}: ", refusal.field) };
+    let field =
+        if refusal.field.is_empty() { String::new() } else { format!("{}: ", refusal.field) };
     format!("{file}{}: {field}{}: {}", refusal.at, refusal.reason, refusal.message)
 }
 

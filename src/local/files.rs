@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::read::Document;
-use crate::api::{API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy};
+use crate::api::{
+    API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy,
+};
 use crate::plan::schema;
 use crate::plan::{NamespaceFacts, ObjectName, Refusal, SecretFacts};
 
@@ -85,42 +87,81 @@ impl Files {
         let (api_version, kind) = (text("apiVersion"), text("kind"));
         let own = api_version == API_VERSION;
         match (api_version, kind) {
-            (_, "BuildRun") if own => self.ours(document, BuildRun::KIND, refusals, notes, |f, k, run| f.buildruns.insert(k, run)),
-            (_, "Build") if own => self.ours(document, Build::KIND, refusals, notes, |f, k, build| f.builds.insert(k, build)),
-            (_, "BuildStrategy") if own => self.ours(document, BuildStrategy::KIND, refusals, notes, |f, k, strategy| {
-                f.strategies.insert(k, Strategy::Namespaced(strategy))
-            }),
+            (_, "BuildRun") if own => {
+                self.ours(document, BuildRun::KIND, refusals, notes, |f, k, run| {
+                    f.buildruns.insert(k, run)
+                })
+            }
+            (_, "Build") if own => {
+                self.ours(document, Build::KIND, refusals, notes, |f, k, build| {
+                    f.builds.insert(k, build)
+                })
+            }
+            (_, "BuildStrategy") if own => {
+                self.ours(document, BuildStrategy::KIND, refusals, notes, |f, k, strategy| {
+                    f.strategies.insert(k, Strategy::Namespaced(strategy))
+                })
+            }
             (_, "ClusterBuildStrategy") if own => {
-                self.ours(document, ClusterBuildStrategy::KIND, refusals, notes, |f, k, strategy| {
-                    f.strategies.insert(k, Strategy::Cluster(strategy))
-                });
+                self.ours(
+                    document,
+                    ClusterBuildStrategy::KIND,
+                    refusals,
+                    notes,
+                    |f, k, strategy| f.strategies.insert(k, Strategy::Cluster(strategy)),
+                );
             }
             ("v1", "Secret") => {
                 let facts = secret_facts(value);
                 self.core(document, "Secret", refusals, |f, k, _: Meta| f.secrets.insert(k, facts));
             }
-            ("v1", "ConfigMap") => self.core(document, "ConfigMap", refusals, |f, k, _: Meta| f.config_maps.insert(k, ())),
+            ("v1", "ConfigMap") => self
+                .core(document, "ConfigMap", refusals, |f, k, _: Meta| f.config_maps.insert(k, ())),
             ("v1", "ServiceAccount") => {
-                self.core(document, "ServiceAccount", refusals, |f, k, account| f.service_accounts.insert(k, account));
+                self.core(document, "ServiceAccount", refusals, |f, k, account| {
+                    f.service_accounts.insert(k, account)
+                });
             }
-            ("v1", "Namespace") => self.core(document, "Namespace", refusals, |f, (_, name), namespace: Namespace| {
-                let enforce = namespace.metadata.labels.unwrap_or_default().remove("pod-security.kubernetes.io/enforce");
-                f.namespaces.entry(name).or_default().restricted = enforce.as_deref() == Some("restricted");
-                None::<()>
-            }),
-            ("v1", "LimitRange") => self.core(document, "LimitRange", refusals, |f, (namespace, _), range: LimitRange| {
-                let limits = range.spec.map(|spec| spec.limits).unwrap_or_default();
-                let minimum = &mut f.namespaces.entry(namespace).or_default().minimum_requests;
-                minimum.extend(limits.into_iter().filter(|limit| limit.type_ == "Container").flat_map(|limit| limit.min).flatten());
-                None::<()>
-            }),
+            ("v1", "Namespace") => {
+                self.core(document, "Namespace", refusals, |f, (_, name), namespace: Namespace| {
+                    let enforce = namespace
+                        .metadata
+                        .labels
+                        .unwrap_or_default()
+                        .remove("pod-security.kubernetes.io/enforce");
+                    f.namespaces.entry(name).or_default().restricted =
+                        enforce.as_deref() == Some("restricted");
+                    None::<()>
+                })
+            }
+            ("v1", "LimitRange") => self.core(
+                document,
+                "LimitRange",
+                refusals,
+                |f, (namespace, _), range: LimitRange| {
+                    let limits = range.spec.map(|spec| spec.limits).unwrap_or_default();
+                    let minimum = &mut f.namespaces.entry(namespace).or_default().minimum_requests;
+                    minimum.extend(
+                        limits
+                            .into_iter()
+                            .filter(|limit| limit.type_ == "Container")
+                            .flat_map(|limit| limit.min)
+                            .flatten(),
+                    );
+                    None::<()>
+                },
+            ),
             (version, kind) if version.split('/').next() == Some(GROUP) => {
-                let message = format!("{version} is not a version of {kind:?} that can be read here; write {API_VERSION}");
+                let message = format!(
+                    "{version} is not a version of {kind:?} that can be read here; write {API_VERSION}"
+                );
                 refusals.push(problem(document, "apiVersion", message));
             }
             ("", _) => refusals.push(problem(document, "apiVersion", "Required value".into())),
             (_, "") => refusals.push(problem(document, "kind", "Required value".into())),
-            (version, kind) => notes.push(Note(format!("{}: {version} {kind} is not used here", document.file))),
+            (version, kind) => {
+                notes.push(Note(format!("{}: {version} {kind} is not used here", document.file)))
+            }
         }
     }
 
@@ -135,10 +176,19 @@ impl Files {
     ) {
         let findings = schema::check(&document.value).unwrap_or_default();
         for field in &findings.unknown {
-            notes.push(Note(format!("{}: {kind} {}: unknown field {field:?} has no effect", document.file, name_of(&document.value))));
+            notes.push(Note(format!(
+                "{}: {kind} {}: unknown field {field:?} has no effect",
+                document.file,
+                name_of(&document.value)
+            )));
         }
         let is_valid = findings.problems.is_empty();
-        refusals.extend(findings.problems.into_iter().map(|found| problem(document, &found.path, found.message)));
+        refusals.extend(
+            findings
+                .problems
+                .into_iter()
+                .map(|found| problem(document, &found.path, found.message)),
+        );
         // An object that breaks its schema is still read as far as it goes: the rest of it may be wrong too.
         let mut decoding = Vec::new();
         self.core(document, kind, if is_valid { refusals } else { &mut decoding }, insert);
@@ -154,9 +204,14 @@ impl Files {
     ) {
         let cluster = matches!(kind, "ClusterBuildStrategy" | "Namespace");
         let metadata = document.value.get("metadata");
-        let text = |field: &str| metadata.and_then(|metadata| metadata.get(field)).and_then(Value::as_str);
+        let text =
+            |field: &str| metadata.and_then(|metadata| metadata.get(field)).and_then(Value::as_str);
         let Some(name) = text("name").filter(|name| !name.is_empty()) else {
-            refusals.push(problem(document, "metadata.name", "Required value: name is required".into()));
+            refusals.push(problem(
+                document,
+                "metadata.name",
+                "Required value: name is required".into(),
+            ));
             return;
         };
         let namespace = if cluster { "" } else { text("namespace").unwrap_or(DEFAULT_NAMESPACE) };
@@ -185,10 +240,15 @@ struct Meta {
 
 /// The members of a List, or the document itself.
 fn items(document: Document) -> Vec<Document> {
-    let is_list = document.value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+    let is_list = document
+        .value
+        .get("kind")
+        .and_then(Value::as_str)
+        .is_some_and(|kind| kind.ends_with("List"));
     match document.value.get("items") {
         Some(Value::Array(members)) if is_list => {
-            let member = |value: &Value| Document { file: document.file.clone(), value: value.clone() };
+            let member =
+                |value: &Value| Document { file: document.file.clone(), value: value.clone() };
             members.iter().map(member).collect()
         }
         _ => vec![document],
@@ -196,7 +256,9 @@ fn items(document: Document) -> Vec<Document> {
 }
 
 fn secret_facts(value: &Value) -> SecretFacts {
-    let annotations = value.pointer("/metadata/annotations").and_then(|map| serde_json::from_value(map.clone()).ok());
+    let annotations = value
+        .pointer("/metadata/annotations")
+        .and_then(|map| serde_json::from_value(map.clone()).ok());
     SecretFacts {
         type_: value.get("type").and_then(Value::as_str).map(String::from),
         annotations: annotations.unwrap_or_else(BTreeMap::new),
@@ -205,9 +267,11 @@ fn secret_facts(value: &Value) -> SecretFacts {
 
 fn problem(document: &Document, field: &str, message: String) -> Located {
     let kind = document.value.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let namespace = document.value.pointer("/metadata/namespace").and_then(Value::as_str).map(String::from);
+    let namespace =
+        document.value.pointer("/metadata/namespace").and_then(Value::as_str).map(String::from);
     let object = ObjectName { kind: known_kind(kind), namespace, name: name_of(&document.value) };
-    let refusal = Refusal { at: object.clone(), object, field: field.to_owned(), reason: INVALID, message };
+    let refusal =
+        Refusal { at: object.clone(), object, field: field.to_owned(), reason: INVALID, message };
     Located { file: Some(document.file.clone()), refusal }
 }
 

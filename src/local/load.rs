@@ -50,11 +50,18 @@ const IMPLIED_NAME: usize = 57;
 /// The run that the user named, the only one, or the implied run of the only Build.
 pub fn choose(files: &Files, name: Option<&str>) -> Result<Chosen, ChooseError> {
     let names = || files.buildruns.keys().map(|(_, name)| name.clone()).collect::<Vec<_>>();
-    let mut matching = files.buildruns.values().filter(|run| name.is_none() || run.metadata.name.as_deref() == name);
+    let mut matching = files
+        .buildruns
+        .values()
+        .filter(|run| name.is_none() || run.metadata.name.as_deref() == name);
     let buildrun = match (matching.next(), matching.next(), name) {
         (Some(run), None, _) => run.clone(),
-        (Some(_), Some(_), _) => return Err(ChooseError::Several { kind: BuildRun::KIND, names: names(), hint: "" }),
-        (None, _, Some(name)) => return Err(ChooseError::Unknown { name: name.into(), held: names() }),
+        (Some(_), Some(_), _) => {
+            return Err(ChooseError::Several { kind: BuildRun::KIND, names: names(), hint: "" });
+        }
+        (None, _, Some(name)) => {
+            return Err(ChooseError::Unknown { name: name.into(), held: names() });
+        }
         (None, _, None) => implied(files)?,
     };
     Ok(load(files, buildrun))
@@ -71,7 +78,10 @@ fn implied(files: &Files) -> Result<BuildRun, ChooseError> {
     }
     let name = build.metadata.name.clone().unwrap_or_default();
     let mut run = BuildRun {
-        spec: BuildRunSpec { build: ReferencedBuild { name: Some(name.clone()), spec: None }, ..BuildRunSpec::default() },
+        spec: BuildRunSpec {
+            build: ReferencedBuild { name: Some(name.clone()), spec: None },
+            ..BuildRunSpec::default()
+        },
         ..BuildRun::default()
     };
     let prefix: String = name.chars().take(IMPLIED_NAME).collect();
@@ -84,7 +94,12 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
     let namespace = buildrun.metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
     let key = |name: &str| (namespace.clone(), name.to_owned());
     let presence = |found: Option<Build>| found.map_or(Presence::Absent, Presence::Found);
-    let build = buildrun.spec.build.name.as_ref().map(|name| presence(files.builds.get(&key(name)).cloned()));
+    let build = buildrun
+        .spec
+        .build
+        .name
+        .as_ref()
+        .map(|name| presence(files.builds.get(&key(name)).cloned()));
     let strategy_of = |reference: &StrategyRef| {
         let key = match reference.kind.as_deref() {
             Some("ClusterBuildStrategy") => (String::new(), reference.name.clone()),
@@ -92,7 +107,12 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
         };
         files.strategies.get(&key).cloned().map_or(Presence::Absent, Presence::Found)
     };
-    let spec = buildrun.spec.build.spec.as_ref().or(build.as_ref().and_then(|build| build.found()).map(|build| &build.spec));
+    let spec = buildrun
+        .spec
+        .build
+        .spec
+        .as_ref()
+        .or(build.as_ref().and_then(|build| build.found()).map(|build| &build.spec));
     let strategy = spec.map(|spec| strategy_of(&spec.strategy));
     let roots = Roots { buildrun, build, strategy };
 
@@ -106,7 +126,8 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
     for name in &named.service_accounts {
         let account = files.service_accounts.get(&key(name)).cloned();
         let is_last = Some(name) == named.service_accounts.last();
-        let earlier_found = service_accounts.values().any(|account| matches!(account, Presence::Found(_)));
+        let earlier_found =
+            service_accounts.values().any(|account| matches!(account, Presence::Found(_)));
         let presence = match account {
             Some(account) => Presence::Found(account),
             None if asked || (is_last && !earlier_found) => {
@@ -119,7 +140,8 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
     }
     let mut secret_names = named.secrets;
     for account in service_accounts.values().filter_map(Presence::found) {
-        secret_names.extend(account.secrets.iter().flatten().filter_map(|secret| secret.name.clone()));
+        secret_names
+            .extend(account.secrets.iter().flatten().filter_map(|secret| secret.name.clone()));
     }
     let mut secrets = BTreeMap::new();
     for name in secret_names {
@@ -146,7 +168,14 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
     let image_commands = named.images.into_iter().map(|image| (image, Presence::Assumed)).collect();
     let facts = files.namespaces.get(&namespace).cloned().unwrap_or_default();
     Chosen {
-        loaded: Loaded { roots, secrets, config_maps, service_accounts, image_commands, namespace: facts },
+        loaded: Loaded {
+            roots,
+            secrets,
+            config_maps,
+            service_accounts,
+            image_commands,
+            namespace: facts,
+        },
         assumptions,
     }
 }

@@ -101,5 +101,9 @@ fn read_file(path: &Path) -> Result<Vec<Document>, ReadError> {
     let text = text.map_err(|source| ReadError::Read { file: file.clone(), source })?;
     let values: Vec<Value> = serde_saphyr::from_multiple(&text)
         .map_err(|source| ReadError::Yaml { file: file.clone(), source: Box::new(source) })?;
-    Ok(values.into_iter().filter(|value| !value.is_null()).map(|value| Document { file: file.clone(), value }).collect())
+    Ok(values
+        .into_iter()
+        .filter(|value| !value.is_null())
+        .map(|value| Document { file: file.clone(), value })
+        .collect())
 }

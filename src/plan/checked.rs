@@ -114,9 +114,12 @@ pub fn results(source: &CheckedSource) -> Vec<&'static str> {
         names::ERROR_REASON,
     ];
     found.extend_from_slice(match source {
-        CheckedSource::Git { .. } => {
-            &[names::SOURCE_COMMIT_SHA, names::SOURCE_COMMIT_AUTHOR, names::SOURCE_BRANCH_NAME, names::SOURCE_TIMESTAMP]
-        }
+        CheckedSource::Git { .. } => &[
+            names::SOURCE_COMMIT_SHA,
+            names::SOURCE_COMMIT_AUTHOR,
+            names::SOURCE_BRANCH_NAME,
+            names::SOURCE_TIMESTAMP,
+        ],
         CheckedSource::Bundle { .. } => &[names::SOURCE_IMAGE_DIGEST, names::SOURCE_TIMESTAMP],
         CheckedSource::Upload { .. } | CheckedSource::Nothing => &[],
     });

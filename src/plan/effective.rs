@@ -10,7 +10,8 @@ use super::loaded::Roots;
 use super::params::{OUTPUT_DIRECTORY_PARAM, SOURCE_ROOT, used};
 use super::texts::{Text, visit_step, visit_variable};
 use crate::api::{
-    Build, BuildRun, BuildSpec, GitSource, GoDuration, Image, LocalSource, OciArtifact, ParamValue, Step, Strategy, VulnerabilityScan,
+    Build, BuildRun, BuildSpec, GitSource, GoDuration, Image, LocalSource, OciArtifact, ParamValue,
+    Step, Strategy, VulnerabilityScan,
 };
 
 /// The Build that counts for a run, with the run's own settings.
@@ -74,23 +75,37 @@ impl<'a> Effective<'a> {
 
     /// Whether the registry may be without TLS.
     pub fn insecure(&self) -> bool {
-        self.override_output().and_then(|output| output.insecure).or(self.spec.output.insecure).unwrap_or(false)
+        self.override_output()
+            .and_then(|output| output.insecure)
+            .or(self.spec.output.insecure)
+            .unwrap_or(false)
     }
 
     /// Secret with the registry's credentials.
     pub fn push_secret(&self) -> Option<&'a str> {
-        self.override_output().and_then(|output| output.push_secret.as_deref()).or(self.spec.output.push_secret.as_deref())
+        self.override_output().and_then(|output| output.push_secret.as_deref()).or(self
+            .spec
+            .output
+            .push_secret
+            .as_deref())
     }
 
     /// Time for the image, and who asked for it.
     pub fn timestamp(&self) -> Option<(&'a str, Author)> {
-        let overridden = self.override_output().and_then(|output| output.timestamp.as_deref()).map(|text| (text, Author::BuildRun));
+        let overridden = self
+            .override_output()
+            .and_then(|output| output.timestamp.as_deref())
+            .map(|text| (text, Author::BuildRun));
         overridden.or(self.spec.output.timestamp.as_deref().map(|text| (text, Author::Build)))
     }
 
     /// Settings of the vulnerability scan.
     pub fn vulnerability_scan(&self) -> Option<&'a VulnerabilityScan> {
-        self.override_output().and_then(|output| output.vulnerability_scan.as_ref()).or(self.spec.output.vulnerability_scan.as_ref())
+        self.override_output().and_then(|output| output.vulnerability_scan.as_ref()).or(self
+            .spec
+            .output
+            .vulnerability_scan
+            .as_ref())
     }
 
     /// Annotations for the image.
@@ -103,7 +118,10 @@ impl<'a> Effective<'a> {
         self.merged(|output| &output.labels)
     }
 
-    fn merged(&self, map: impl Fn(&'a Image) -> &'a BTreeMap<String, String>) -> BTreeMap<&'a str, &'a str> {
+    fn merged(
+        &self,
+        map: impl Fn(&'a Image) -> &'a BTreeMap<String, String>,
+    ) -> BTreeMap<&'a str, &'a str> {
         let overridden = self.override_output().into_iter();
         std::iter::once(&self.spec.output)
             .chain(overridden)
@@ -115,7 +133,9 @@ impl<'a> Effective<'a> {
     /// Where the source comes from: the run's upload before the Build's source.
     pub fn source(&self) -> SourceOf<'a> {
         const LOCAL: &str = "Local";
-        if let Some(source) = self.buildrun.spec.source.as_ref().filter(|source| source.type_ == LOCAL) {
+        if let Some(source) =
+            self.buildrun.spec.source.as_ref().filter(|source| source.type_ == LOCAL)
+        {
             return source.local.as_ref().map_or(SourceOf::Nothing, SourceOf::Local);
         }
         let Some(source) = &self.spec.source else { return SourceOf::Nothing };
@@ -130,7 +150,12 @@ impl<'a> Effective<'a> {
 
     /// `/workspace/source` with the Build's context directory, cleaned.
     pub fn source_context(&self) -> String {
-        let directory = self.spec.source.as_ref().and_then(|source| source.context_dir.as_deref()).unwrap_or_default();
+        let directory = self
+            .spec
+            .source
+            .as_ref()
+            .and_then(|source| source.context_dir.as_deref())
+            .unwrap_or_default();
         clean(&format!("{SOURCE_ROOT}/{directory}"))
     }
 
@@ -151,7 +176,13 @@ impl<'a> Effective<'a> {
 
     /// Environment for the strategy steps: the Build's, with the run's in their places or behind, and where each was written.
     pub fn env(&self) -> Vec<(Author, usize, &'a EnvVar)> {
-        let mut merged: Vec<_> = self.spec.env.iter().enumerate().map(|(index, variable)| (Author::Build, index, variable)).collect();
+        let mut merged: Vec<_> = self
+            .spec
+            .env
+            .iter()
+            .enumerate()
+            .map(|(index, variable)| (Author::Build, index, variable))
+            .collect();
         for (index, variable) in self.buildrun.spec.env.iter().enumerate() {
             match merged.iter_mut().find(|(_, _, other)| other.name == variable.name) {
                 Some(place) => *place = (Author::BuildRun, index, variable),
@@ -164,9 +195,14 @@ impl<'a> Effective<'a> {
     /// Values of parameters by name; the run's before the Build's.
     pub fn param_values(&self) -> BTreeMap<&'a str, (&'a ParamValue, Author, usize)> {
         let of = |author, values: &'a [ParamValue]| {
-            values.iter().enumerate().map(move |(index, value)| (value.name.as_str(), (value, author, index)))
+            values
+                .iter()
+                .enumerate()
+                .map(move |(index, value)| (value.name.as_str(), (value, author, index)))
         };
-        of(Author::Build, &self.spec.param_values).chain(of(Author::BuildRun, &self.buildrun.spec.param_values)).collect()
+        of(Author::Build, &self.spec.param_values)
+            .chain(of(Author::BuildRun, &self.buildrun.spec.param_values))
+            .collect()
     }
 
     /// The strategy's steps with the resources that Build and run give them; no other change.
@@ -183,7 +219,9 @@ impl<'a> Effective<'a> {
 
     fn step_resources(&self, step: &str) -> Option<&'a ResourceRequirements> {
         let own = self.buildrun.spec.step_resources.iter();
-        own.chain(&self.spec.strategy.step_resources).find(|override_| override_.name == step).map(|override_| &override_.resources)
+        own.chain(&self.spec.strategy.step_resources)
+            .find(|override_| override_.name == step)
+            .map(|override_| &override_.resources)
     }
 
     /// The strategy's volumes; an overridable one gets the source that Build and run give it.
@@ -191,7 +229,9 @@ impl<'a> Effective<'a> {
         let Some(strategy) = self.strategy else { return Vec::new() };
         let overrides = self.buildrun.spec.volumes.iter().chain(&self.spec.volumes);
         let volume = |declared: &crate::api::StrategyVolume| {
-            let replaced = overrides.clone().find(|volume| declared.overridable == Some(true) && volume.name == declared.volume.name);
+            let replaced = overrides.clone().find(|volume| {
+                declared.overridable == Some(true) && volume.name == declared.volume.name
+            });
             replaced.unwrap_or(&declared.volume).clone()
         };
         strategy.spec().volumes.iter().map(volume).collect()
@@ -210,7 +250,8 @@ impl<'a> Effective<'a> {
     pub fn writes_output(&self, step: &Step) -> bool {
         let mut found = false;
         let mut look = |_: &str, text: Text<'_>| {
-            let mut refers = |text: &str| found |= used(text).any(|name| name == OUTPUT_DIRECTORY_PARAM);
+            let mut refers =
+                |text: &str| found |= used(text).any(|name| name == OUTPUT_DIRECTORY_PARAM);
             match text {
                 Text::Single(text) => refers(text),
                 Text::List(items) => items.iter().for_each(|item| refers(item)),
@@ -238,7 +279,11 @@ impl<'a> Effective<'a> {
     /// The run's tolerations, and those of the Build whose key the run does not name. An empty effect means `NoSchedule`.
     pub fn tolerations(&self) -> Vec<Toleration> {
         let own = &self.buildrun.spec.tolerations;
-        let inherited = self.spec.tolerations.iter().filter(|toleration| !own.iter().any(|other| other.key == toleration.key));
+        let inherited = self
+            .spec
+            .tolerations
+            .iter()
+            .filter(|toleration| !own.iter().any(|other| other.key == toleration.key));
         let mut merged: Vec<Toleration> = own.iter().chain(inherited).cloned().collect();
         for toleration in &mut merged {
             toleration.effect.get_or_insert_with(|| "NoSchedule".into());

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, DownwardAPIVolumeFile, DownwardAPIVolumeSource, ObjectFieldSelector, SeccompProfile, SecurityContext, Volume,
-    VolumeMount,
+    Capabilities, DownwardAPIVolumeFile, DownwardAPIVolumeSource, ObjectFieldSelector,
+    SeccompProfile, SecurityContext, Volume, VolumeMount,
 };
 
 use super::settings::{DEFAULT_ID, unprivileged};
@@ -74,7 +74,10 @@ pub fn mounts() -> [VolumeMount; 2] {
 }
 
 /// The security context of a supporting step: the template's, as the strategy's user and group where it names them.
-pub fn supporting(template: Option<&SecurityContext>, strategy: Option<Identity>) -> SecurityContext {
+pub fn supporting(
+    template: Option<&SecurityContext>,
+    strategy: Option<Identity>,
+) -> SecurityContext {
     let mut context = template.cloned().unwrap_or_else(|| unprivileged(DEFAULT_ID, DEFAULT_ID));
     if let Some(Identity { uid, gid }) = strategy {
         context.run_as_user = Some(uid);
@@ -99,7 +102,11 @@ pub fn prepare(strategy: Option<Identity>) -> SecurityContext {
 
 /// The security context of a strategy step: its own, with unset ids filled from the strategy, and with what a restricted
 /// namespace demands where it enforces that.
-pub fn strategy_step(own: Option<&SecurityContext>, strategy: Option<Identity>, restricted: bool) -> Option<SecurityContext> {
+pub fn strategy_step(
+    own: Option<&SecurityContext>,
+    strategy: Option<Identity>,
+    restricted: bool,
+) -> Option<SecurityContext> {
     if own.is_none() && strategy.is_none() && !restricted {
         return None;
     }
@@ -116,10 +123,15 @@ pub fn strategy_step(own: Option<&SecurityContext>, strategy: Option<Identity>, 
 
 fn fill_for_restricted(context: &mut SecurityContext) {
     context.allow_privilege_escalation.get_or_insert(false);
-    context.capabilities.get_or_insert_with(Capabilities::default).drop.get_or_insert_with(|| vec!["ALL".into()]);
     context
-        .seccomp_profile
-        .get_or_insert_with(|| SeccompProfile { localhost_profile: None, type_: "RuntimeDefault".into() });
+        .capabilities
+        .get_or_insert_with(Capabilities::default)
+        .drop
+        .get_or_insert_with(|| vec!["ALL".into()]);
+    context.seccomp_profile.get_or_insert_with(|| SeccompProfile {
+        localhost_profile: None,
+        type_: "RuntimeDefault".into(),
+    });
     if context.run_as_user != Some(0) {
         context.run_as_non_root.get_or_insert(true);
     }
@@ -137,21 +149,33 @@ mod tests {
     fn the_files_are_the_lines_of_ship_0036() {
         let annotations = annotations(Identity { uid: 1010, gid: 1020 });
         assert_eq!(annotations[GROUP_ANNOTATION], "shp:x:1020");
-        assert_eq!(annotations[PASSWD_ANNOTATION], "shp:x:1010:1020:shp:/shared-home:/sbin/nologin");
+        assert_eq!(
+            annotations[PASSWD_ANNOTATION],
+            "shp:x:1010:1020:shp:/shared-home:/sbin/nologin"
+        );
     }
 
     #[test]
     fn a_supporting_step_runs_as_the_strategy_and_keeps_the_rest_of_its_template() {
         let mut template = unprivileged(0, 0);
-        template.capabilities = Some(Capabilities { add: Some(vec!["DAC_OVERRIDE".into()]), drop: Some(vec!["ALL".into()]) });
+        template.capabilities = Some(Capabilities {
+            add: Some(vec!["DAC_OVERRIDE".into()]),
+            drop: Some(vec!["ALL".into()]),
+        });
         let context = supporting(Some(&template), STRATEGY);
         assert_eq!((context.run_as_user, context.run_as_group), (Some(1010), Some(1020)));
         assert_eq!(context.run_as_non_root, Some(true));
-        assert_eq!(context.capabilities.unwrap(), Capabilities { add: None, drop: Some(vec!["ALL".into()]) });
+        assert_eq!(
+            context.capabilities.unwrap(),
+            Capabilities { add: None, drop: Some(vec!["ALL".into()]) }
+        );
         assert_eq!(context.read_only_root_filesystem, Some(true));
 
         let root = supporting(Some(&template), None);
-        assert_eq!((root.run_as_user, root.run_as_group, root.run_as_non_root), (Some(0), Some(0), None));
+        assert_eq!(
+            (root.run_as_user, root.run_as_group, root.run_as_non_root),
+            (Some(0), Some(0), None)
+        );
         assert_eq!(root.capabilities.unwrap().add, Some(vec!["DAC_OVERRIDE".into()]));
     }
 
@@ -164,17 +188,34 @@ mod tests {
 
     #[test]
     fn a_strategy_step_keeps_what_its_author_wrote_field_by_field() {
-        let own = SecurityContext { run_as_group: Some(0), privileged: Some(true), ..SecurityContext::default() };
+        let own = SecurityContext {
+            run_as_group: Some(0),
+            privileged: Some(true),
+            ..SecurityContext::default()
+        };
         let context = strategy_step(Some(&own), STRATEGY, false).unwrap();
-        assert_eq!((context.run_as_user, context.run_as_group, context.privileged), (Some(1010), Some(0), Some(true)));
+        assert_eq!(
+            (context.run_as_user, context.run_as_group, context.privileged),
+            (Some(1010), Some(0), Some(true))
+        );
         assert_eq!(strategy_step(None, None, false), None);
         let filled = strategy_step(None, STRATEGY, false).unwrap();
-        assert_eq!(filled, SecurityContext { run_as_user: Some(1010), run_as_group: Some(1020), ..SecurityContext::default() });
+        assert_eq!(
+            filled,
+            SecurityContext {
+                run_as_user: Some(1010),
+                run_as_group: Some(1020),
+                ..SecurityContext::default()
+            }
+        );
     }
 
     #[test]
     fn a_restricted_namespace_fills_only_what_is_unset() {
-        let own = SecurityContext { allow_privilege_escalation: Some(true), ..SecurityContext::default() };
+        let own = SecurityContext {
+            allow_privilege_escalation: Some(true),
+            ..SecurityContext::default()
+        };
         let context = strategy_step(Some(&own), STRATEGY, true).unwrap();
         assert_eq!(context.allow_privilege_escalation, Some(true));
         assert_eq!(context.run_as_non_root, Some(true));

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, VolumeMount};
-use slipway_step::protocol::{BIN_PATH, CREDENTIALS_DIR, GateCommand, StepCommand, StepCommandLine};
+use slipway_step::protocol::{
+    BIN_PATH, CREDENTIALS_DIR, GateCommand, StepCommand, StepCommandLine,
+};
 
 use super::identity::{GROUP_ANNOTATION, IDENTITY_VOLUME, PASSWD_ANNOTATION};
 use super::kubernetes_names::{dns_label, dns_subdomain, label_value};
@@ -17,8 +19,10 @@ pub fn broken(pod: &Pod) -> Vec<String> {
     let mut found = Vec::new();
     let Some(spec) = &pod.spec else { return vec!["the pod has no spec".into()] };
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-    let supporting: BTreeSet<&str> =
-        annotations.get(SUPPORTING_STEPS_ANNOTATION).map(|names| names.split(',').collect()).unwrap_or_default();
+    let supporting: BTreeSet<&str> = annotations
+        .get(SUPPORTING_STEPS_ANNOTATION)
+        .map(|names| names.split(',').collect())
+        .unwrap_or_default();
     let has_identity = annotations.contains_key(PASSWD_ANNOTATION);
 
     names(pod, spec, &mut found);
@@ -27,7 +31,9 @@ pub fn broken(pod: &Pod) -> Vec<String> {
     if annotations.contains_key(PASSWD_ANNOTATION) != annotations.contains_key(GROUP_ANNOTATION)
         || has_identity != volume_is_declared(spec)
     {
-        found.push("the annotations of the identity files and their volume do not go together".into());
+        found.push(
+            "the annotations of the identity files and their volume do not go together".into(),
+        );
     }
     for container in spec.init_containers.iter().flatten() {
         unprivileged(container, &mut found);
@@ -83,10 +89,16 @@ fn volumes(spec: &PodSpec, found: &mut Vec<String>) {
         for mount in container.volume_mounts.iter().flatten() {
             used.insert(mount.name.as_str());
             if !declared.contains(mount.name.as_str()) {
-                found.push(format!("{} mounts volume {:?}, which is not there", container.name, mount.name));
+                found.push(format!(
+                    "{} mounts volume {:?}, which is not there",
+                    container.name, mount.name
+                ));
             }
             if !paths.insert(mount.mount_path.trim_end_matches('/')) {
-                found.push(format!("{} mounts two volumes at {:?}", container.name, mount.mount_path));
+                found.push(format!(
+                    "{} mounts two volumes at {:?}",
+                    container.name, mount.mount_path
+                ));
             }
         }
     }
@@ -106,7 +118,10 @@ fn order(spec: &PodSpec, found: &mut Vec<String>) {
             continue;
         };
         if gate.after != before {
-            found.push(format!("{} waits for {:?} and not for the step before it", container.name, gate.after));
+            found.push(format!(
+                "{} waits for {:?} and not for the step before it",
+                container.name, gate.after
+            ));
         }
         before = Some(gate.run_dir);
     }
@@ -117,7 +132,8 @@ fn gate(container: &Container) -> Option<GateCommand> {
     if container.command.as_deref() != Some(&[BIN_PATH.to_owned()]) {
         return None;
     }
-    let arguments = std::iter::once(BIN_PATH.to_owned()).chain(container.args.iter().flatten().cloned());
+    let arguments =
+        std::iter::once(BIN_PATH.to_owned()).chain(container.args.iter().flatten().cloned());
     match StepCommandLine::try_parse_from(arguments).ok()?.command {
         StepCommand::Gate(gate) => Some(gate),
         _ => None,
@@ -149,20 +165,26 @@ fn unprivileged(container: &Container, found: &mut Vec<String>) {
 fn supporting_step(container: &Container, passwd: Option<&String>, found: &mut Vec<String>) {
     let mounts: Vec<&VolumeMount> = container.volume_mounts.iter().flatten().collect();
     let mut fail = |what: &str| found.push(format!("{} {what}", container.name));
-    let identity: Vec<&str> =
-        mounts.iter().filter(|mount| mount.name == IDENTITY_VOLUME).map(|mount| mount.mount_path.as_str()).collect();
+    let identity: Vec<&str> = mounts
+        .iter()
+        .filter(|mount| mount.name == IDENTITY_VOLUME)
+        .map(|mount| mount.mount_path.as_str())
+        .collect();
     let expected: &[&str] = if passwd.is_some() { &["/etc/group", "/etc/passwd"] } else { &[] };
     if identity != expected {
         fail("does not have exactly the identity files that belong to it");
     }
     if let Some(passwd) = passwd {
         let context = container.security_context.clone().unwrap_or_default();
-        let ids: Vec<Option<i64>> = passwd.split(':').skip(2).take(2).map(|id| id.parse().ok()).collect();
+        let ids: Vec<Option<i64>> =
+            passwd.split(':').skip(2).take(2).map(|id| id.parse().ok()).collect();
         if ids != [context.run_as_user, context.run_as_group] {
             fail("does not run as the user and group of the strategy");
         }
     }
-    if mounts.iter().any(|mount| mount.mount_path.starts_with("/var/run/secrets/") || mount.mount_path == CREDENTIALS_DIR) {
+    if mounts.iter().any(|mount| {
+        mount.mount_path.starts_with("/var/run/secrets/") || mount.mount_path == CREDENTIALS_DIR
+    }) {
         fail("mounts a token or credentials");
     }
 }

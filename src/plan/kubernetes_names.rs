@@ -27,7 +27,11 @@ pub fn qualified_name(value: &str) -> Vec<String> {
     let name = match value.split('/').collect::<Vec<_>>()[..] {
         [name] => name,
         [prefix, name] => {
-            let rules = if prefix.is_empty() { vec!["must be non-empty".into()] } else { dns_subdomain(prefix) };
+            let rules = if prefix.is_empty() {
+                vec!["must be non-empty".into()]
+            } else {
+                dns_subdomain(prefix)
+            };
             broken.extend(rules.into_iter().map(|rule| format!("prefix part {rule}")));
             name
         }
@@ -51,7 +55,11 @@ pub fn qualified_name(value: &str) -> Vec<String> {
 pub fn dns_label(value: &str) -> Vec<String> {
     let mut broken = too_long(value, MAX_LABEL);
     if !is_dns_label(value) {
-        broken.push(if is_dns_subdomain(value) { "must not contain dots".into() } else { DNS_LABEL_RULE.into() });
+        broken.push(if is_dns_subdomain(value) {
+            "must not contain dots".into()
+        } else {
+            DNS_LABEL_RULE.into()
+        });
     }
     broken
 }
@@ -66,7 +74,11 @@ pub fn dns_subdomain(value: &str) -> Vec<String> {
 }
 
 fn too_long(value: &str, limit: usize) -> Vec<String> {
-    if value.len() > limit { vec![format!("must be no more than {limit} bytes")] } else { Vec::new() }
+    if value.len() > limit {
+        vec![format!("must be no more than {limit} bytes")]
+    } else {
+        Vec::new()
+    }
 }
 
 fn is_dns_label(value: &str) -> bool {
@@ -108,7 +120,10 @@ mod tests {
         for valid in ["a", "kubernetes.io/os", "example.com/My_Name.1"] {
             assert_eq!(qualified_name(valid), Vec::<String>::new(), "{valid}");
         }
-        assert_eq!(qualified_name(""), ["name part must be non-empty".to_owned(), format!("name part {QUALIFIED_NAME_RULE}")]);
+        assert_eq!(
+            qualified_name(""),
+            ["name part must be non-empty".to_owned(), format!("name part {QUALIFIED_NAME_RULE}")]
+        );
         assert_eq!(qualified_name("/a"), ["prefix part must be non-empty"]);
         assert_eq!(qualified_name("A/a"), [format!("prefix part {DNS_SUBDOMAIN_RULE}")]);
         assert!(qualified_name("a/b/c")[0].starts_with("a qualified name must consist"));

@@ -88,7 +88,8 @@ pub fn home_volume(step: &str) -> String {
 
 /// Whether a volume of the pod's own may have this name, beside those with our prefix.
 pub fn is_own_volume(effective: &Effective<'_>, name: &str) -> bool {
-    let mut own = vec![OUTPUT_VOLUME.to_owned(), TRIVY_VOLUME.to_owned(), IDENTITY_VOLUME.to_owned()];
+    let mut own =
+        vec![OUTPUT_VOLUME.to_owned(), TRIVY_VOLUME.to_owned(), IDENTITY_VOLUME.to_owned()];
     for step in supporting_step_names(effective) {
         own.extend([tmp_volume(step), home_volume(step)]);
     }
@@ -108,8 +109,11 @@ fn short_hash(text: &str) -> String {
 pub fn executor_name(buildrun: &str, unique: &str) -> String {
     const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     const SUFFIX: usize = "-xxxxx-pod".len();
-    let hash: String =
-        Sha256::digest(unique).iter().take(5).map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect();
+    let hash: String = Sha256::digest(unique)
+        .iter()
+        .take(5)
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]))
+        .collect();
     format!("{}-{hash}", cut(buildrun, MAX_NAME - SUFFIX).trim_end_matches(['-', '.']))
 }
 
@@ -119,7 +123,14 @@ mod tests {
 
     #[test]
     fn secret_volumes_are_named_as_upstream_names_them_and_never_shared() {
-        for (secret, volume) in [("a", "shp-a"), ("a.b", "shp-a-b"), ("a..b", "shp-a-b"), ("a.", "shp-a"), ("A_1", "shp-A-1"), ("a-.b", "shp-a--b")] {
+        for (secret, volume) in [
+            ("a", "shp-a"),
+            ("a.b", "shp-a-b"),
+            ("a..b", "shp-a-b"),
+            ("a.", "shp-a"),
+            ("A_1", "shp-A-1"),
+            ("a-.b", "shp-a--b"),
+        ] {
             assert_eq!(secret_volume(secret, &[]), volume);
         }
         let long = "x".repeat(80);

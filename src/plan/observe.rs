@@ -4,7 +4,9 @@
 //! Invariant: what a gate cannot see from inside (a step that never started, a step that ended while a later one goes on) is
 //! ended from outside: the verdict says so.
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use slipway_step::protocol::results::{self, Report};
@@ -12,7 +14,8 @@ use slipway_step::protocol::results::{self, Report};
 use super::pod::SUPPORTING_STEPS_ANNOTATION;
 use super::reports;
 use crate::api::{
-    BuildRun, BuildRunStatus, Condition, FALSE, FailedAt, FailureDetails, Nanoseconds, SUCCEEDED, TRUE, UNKNOWN, reasons,
+    BuildRun, BuildRunStatus, Condition, FALSE, FailedAt, FailureDetails, Nanoseconds, SUCCEEDED,
+    TRUE, UNKNOWN, reasons,
 };
 
 /// A run and its pod.
@@ -68,8 +71,14 @@ const SKIP_TIME: SignedDuration = SignedDuration::from_secs(5);
 /// Exit code of image-processing when it found vulnerabilities.
 const VULNERABILITIES_FOUND: i32 = 22;
 /// Waiting reasons of an image that cannot be had.
-const PULL_PROBLEMS: [&str; 6] =
-    ["ImagePullBackOff", "ImageInspectError", "ErrImagePull", "ErrImageNeverPull", "RegistryUnavailable", "InvalidImageName"];
+const PULL_PROBLEMS: [&str; 6] = [
+    "ImagePullBackOff",
+    "ImageInspectError",
+    "ErrImagePull",
+    "ErrImageNeverPull",
+    "RegistryUnavailable",
+    "InvalidImageName",
+];
 /// Those of them that do not go away.
 const PULL_FAILURES: [&str; 3] = ["ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
 
@@ -109,7 +118,9 @@ pub fn observe(seen: &Seen<'_>, now: Timestamp) -> Verdict {
     let standing = standing(seen, now);
     let known = before.conditions.iter().find(|condition| condition.type_ == SUCCEEDED);
     let same = known.filter(|known| {
-        known.status == standing.status && known.reason == standing.reason && known.message == standing.message
+        known.status == standing.status
+            && known.reason == standing.reason
+            && known.message == standing.message
     });
     let condition = same.cloned().unwrap_or_else(|| Condition {
         last_transition_time: Time(now),
@@ -123,7 +134,8 @@ pub fn observe(seen: &Seen<'_>, now: Timestamp) -> Verdict {
         reason: standing.reason,
         message: standing.message.clone(),
     });
-    let mut status = BuildRunStatus { conditions: vec![condition], failure_details: standing.details, ..before };
+    let mut status =
+        BuildRunStatus { conditions: vec![condition], failure_details: standing.details, ..before };
     if let Some(pod) = seen.pod {
         status.start_time = status.start_time.or_else(|| pod.metadata.creation_timestamp.clone());
     }
@@ -141,7 +153,9 @@ fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
         "Succeeded" if canceled => Standing {
             status: TRUE,
             reason: reasons::SUCCEEDED,
-            message: "The TaskRun completed before the request to cancel the TaskRun could be processed.".into(),
+            message:
+                "The TaskRun completed before the request to cancel the TaskRun could be processed."
+                    .into(),
             details: None,
             next: Next::Finished,
         },
@@ -154,7 +168,9 @@ fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
         },
         "Failed" => failure(seen, pod),
         phase => {
-            let going = stuck(seen, pod).or_else(|| left_behind(seen, pod, now)).unwrap_or_else(|| going(pod, phase));
+            let going = stuck(seen, pod)
+                .or_else(|| left_behind(seen, pod, now))
+                .unwrap_or_else(|| going(pod, phase));
             if canceled && going.status == UNKNOWN { canceling(going) } else { going }
         }
     }
@@ -164,7 +180,11 @@ fn gone(seen: &Seen<'_>) -> Standing {
     let namespace = seen.buildrun.metadata.namespace.as_deref().unwrap_or("default");
     let location = FailedAt { container: None, pod: Some(seen.pod_name.to_owned()) };
     let details = FailureDetails { location: Some(location), ..FailureDetails::default() };
-    Standing::failed(reasons::FAILED, format!("buildrun failed, pod {namespace}/{} not found", seen.pod_name)).with(Some(details))
+    Standing::failed(
+        reasons::FAILED,
+        format!("buildrun failed, pod {namespace}/{} not found", seen.pod_name),
+    )
+    .with(Some(details))
 }
 
 /// The user wants an end: the pod is asked for it. One that has not started keeps its word.
@@ -195,9 +215,10 @@ fn stuck(seen: &Seen<'_>, pod: &Pod) -> Option<Standing> {
                     status.image_id
                 ),
             ),
-            "CreateContainerConfigError" if !waits_for_sub_path(waiting) => {
-                Standing::failed(reasons::CREATE_CONTAINER_CONFIG_ERROR, "Failed to create pod due to config error")
-            }
+            "CreateContainerConfigError" if !waits_for_sub_path(waiting) => Standing::failed(
+                reasons::CREATE_CONTAINER_CONFIG_ERROR,
+                "Failed to create pod due to config error",
+            ),
             "CreateContainerError" => Standing::failed(
                 reasons::POD_CREATION_FAILED,
                 format!(
@@ -231,12 +252,18 @@ fn failure(seen: &Seen<'_>, pod: &Pod) -> Standing {
     let pod_message = status.and_then(|status| status.message.clone()).unwrap_or_default();
     let pod_name = seen.pod_name;
     let namespace = seen.buildrun.metadata.namespace.as_deref().unwrap_or("default");
-    let first = steps(pod).into_iter().find_map(|(name, status)| failed(status).map(|ended| (name, ended)));
-    let location = FailedAt { container: first.as_ref().map(|(name, _)| (*name).to_owned()), pod: Some(pod_name.to_owned()) };
+    let first =
+        steps(pod).into_iter().find_map(|(name, status)| failed(status).map(|ended| (name, ended)));
+    let location = FailedAt {
+        container: first.as_ref().map(|(name, _)| (*name).to_owned()),
+        pod: Some(pod_name.to_owned()),
+    };
     let located = FailureDetails { location: Some(location), ..FailureDetails::default() };
 
     match pod_reason {
-        "Evicted" => return Standing::failed(reasons::POD_EVICTED, pod_message).with(Some(located)),
+        "Evicted" => {
+            return Standing::failed(reasons::POD_EVICTED, pod_message).with(Some(located));
+        }
         "DeadlineExceeded" if seen.buildrun.spec.is_canceled() => {
             let message = "The BuildRun and underlying TaskRun were canceled successfully.";
             return Standing::failed(reasons::BUILD_RUN_CANCELED, message);
@@ -251,7 +278,11 @@ fn failure(seen: &Seen<'_>, pod: &Pod) -> Standing {
     if let Some(standing) = init_failure(pod) {
         return standing;
     }
-    let told = FailureDetails { reason: told(pod, results::ERROR_REASON), message: told(pod, results::ERROR_MESSAGE), ..located.clone() };
+    let told = FailureDetails {
+        reason: told(pod, results::ERROR_REASON),
+        message: told(pod, results::ERROR_MESSAGE),
+        ..located.clone()
+    };
     let Some((container, ended)) = first else {
         let message = format!(
             "buildrun failed due to an unexpected error in pod {pod_name}: for detailed information: kubectl --namespace {namespace} logs {pod_name} --all-containers"
@@ -260,44 +291,71 @@ fn failure(seen: &Seen<'_>, pod: &Pod) -> Standing {
     };
     let logs = format!("kubectl --namespace {namespace} logs {pod_name} --container={container}");
     if ended.reason.as_deref() == Some("OOMKilled") {
-        let message = format!("buildrun step {container} failed due to out-of-memory, for detailed information: {logs}");
+        let message = format!(
+            "buildrun step {container} failed due to out-of-memory, for detailed information: {logs}"
+        );
         return Standing::failed(reasons::STEP_OUT_OF_MEMORY, message).with(Some(located));
     }
-    if ended.exit_code == VULNERABILITIES_FOUND && container == super::layout::container_name(super::layout::IMAGE_STEP) && is_supporting(pod, container) {
+    if ended.exit_code == VULNERABILITIES_FOUND
+        && container == super::layout::container_name(super::layout::IMAGE_STEP)
+        && is_supporting(pod, container)
+    {
         let message = format!(
             "Vulnerabilities have been found in the image which can be seen in the buildrun status. For detailed information,see {logs}"
         );
         return Standing::failed(reasons::VULNERABILITIES_FOUND, message).with(Some(told));
     }
-    Standing::failed(reasons::FAILED, format!("buildrun step {container} failed, for detailed information: {logs}")).with(Some(told))
+    Standing::failed(
+        reasons::FAILED,
+        format!("buildrun step {container} failed, for detailed information: {logs}"),
+    )
+    .with(Some(told))
 }
 
 /// The init container hands out the program; without it no step can start.
 fn init_failure(pod: &Pod) -> Option<Standing> {
     let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
-    let (status, ended) = statuses.iter().find_map(|status| failed(Some(status)).map(|ended| (status, ended)))?;
+    let (status, ended) =
+        statuses.iter().find_map(|status| failed(Some(status)).map(|ended| (status, ended)))?;
     let why = ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or_default();
-    let message = format!("init container failed, {:?} exited with code {}: {why}", status.name, ended.exit_code);
+    let message = format!(
+        "init container failed, {:?} exited with code {}: {why}",
+        status.name, ended.exit_code
+    );
     let out_of_memory = ended.reason.as_deref() == Some("OOMKilled");
-    let reason = if out_of_memory { reasons::INIT_CONTAINER_OOM } else { reasons::INIT_CONTAINER_FAILED };
+    let reason =
+        if out_of_memory { reasons::INIT_CONTAINER_OOM } else { reasons::INIT_CONTAINER_FAILED };
     Some(Standing::failed(reason, message))
 }
 
 /// A pod that waits or runs.
 fn going(pod: &Pod, phase: &str) -> Standing {
     if phase == "Running" {
-        return Standing::going(reasons::RUNNING, "Not all Steps in the Task have finished executing");
+        return Standing::going(
+            reasons::RUNNING,
+            "Not all Steps in the Task have finished executing",
+        );
     }
-    let waiting: Vec<(&str, &ContainerStateWaiting)> =
-        statuses(pod).filter_map(|status| waiting(status).map(|waiting| (status.name.as_str(), waiting))).collect();
+    let waiting: Vec<(&str, &ContainerStateWaiting)> = statuses(pod)
+        .filter_map(|status| waiting(status).map(|waiting| (status.name.as_str(), waiting)))
+        .collect();
     if waiting.iter().any(|(_, waiting)| waits_for_sub_path(waiting)) {
-        return Standing::going(reasons::PENDING, "Waiting for subPath directory creation to complete");
+        return Standing::going(
+            reasons::PENDING,
+            "Waiting for subPath directory creation to complete",
+        );
     }
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let unmet: Vec<_> = conditions.filter(|condition| condition.status != "True").collect();
-    let lacks = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains("Insufficient"));
-    if unmet.iter().any(|condition| condition.reason.as_deref() == Some("Unschedulable") && lacks(&condition.message)) {
-        return Standing::going(reasons::EXCEEDED_NODE_RESOURCES, "TaskRun Pod exceeded available resources");
+    let lacks =
+        |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains("Insufficient"));
+    if unmet.iter().any(|condition| {
+        condition.reason.as_deref() == Some("Unschedulable") && lacks(&condition.message)
+    }) {
+        return Standing::going(
+            reasons::EXCEEDED_NODE_RESOURCES,
+            "TaskRun Pod exceeded available resources",
+        );
     }
     let of_container = waiting.iter().find_map(|(name, waiting)| {
         let text = waiting.message.as_deref().filter(|text| !text.is_empty())?;
@@ -307,9 +365,15 @@ fn going(pod: &Pod, phase: &str) -> Standing {
         let text = condition.message.as_deref().unwrap_or_default();
         format!("pod status {:?}:{:?}; message: {text:?}", condition.type_, condition.status)
     });
-    let of_pod = pod.status.as_ref().and_then(|status| status.message.clone()).filter(|text| !text.is_empty());
+    let of_pod = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.message.clone())
+        .filter(|text| !text.is_empty());
     let message = of_container.or(of_condition).or(of_pod).unwrap_or_else(|| "Pending".into());
-    let pulls = waiting.iter().any(|(_, waiting)| waiting.reason.as_deref().is_some_and(|reason| PULL_PROBLEMS.contains(&reason)));
+    let pulls = waiting.iter().any(|(_, waiting)| {
+        waiting.reason.as_deref().is_some_and(|reason| PULL_PROBLEMS.contains(&reason))
+    });
     Standing::going(if pulls { reasons::PULL_IMAGE_FAILED } else { reasons::PENDING }, message)
 }
 
@@ -327,10 +391,16 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
 
 /// The steps in the order of the pod's spec, with what is known of each.
 fn steps(pod: &Pod) -> Vec<(&str, Option<&ContainerStatus>)> {
-    let known = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let known = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_deref())
+        .unwrap_or_default();
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     containers
-        .map(|container| (container.name.as_str(), known.iter().find(|status| status.name == container.name)))
+        .map(|container| {
+            (container.name.as_str(), known.iter().find(|status| status.name == container.name))
+        })
         .collect()
 }
 
@@ -356,29 +426,47 @@ fn failed_at(status: Option<&ContainerStatus>) -> Option<&Time> {
 
 /// The kubelet makes directories for subPath mounts by and by; that passes.
 fn waits_for_sub_path(waiting: &ContainerStateWaiting) -> bool {
-    waiting.message.as_deref().is_some_and(|text| text.contains("failed to create subPath directory"))
+    waiting
+        .message
+        .as_deref()
+        .is_some_and(|text| text.contains("failed to create subPath directory"))
 }
 
 fn is_supporting(pod: &Pod, container: &str) -> bool {
-    let names = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(SUPPORTING_STEPS_ANNOTATION));
+    let names = pod
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(SUPPORTING_STEPS_ANNOTATION));
     names.is_some_and(|names| names.split(',').any(|name| name == container))
 }
 
 /// The reports of all steps that ended, in their order.
 fn reports_of(pod: Option<&Pod>) -> Vec<Report> {
     let steps = pod.map(steps).unwrap_or_default();
-    steps.into_iter().filter_map(|(_, status)| results::decode(terminated(status)?.message.as_deref()?)).collect()
+    steps
+        .into_iter()
+        .filter_map(|(_, status)| results::decode(terminated(status)?.message.as_deref()?))
+        .collect()
 }
 
 /// What the failed steps said last under this name; an empty word counts.
 fn told(pod: &Pod, name: &str) -> Option<String> {
     let steps = steps(pod).into_iter();
-    steps.filter_map(|(_, status)| results::decode(failed(status)?.message.as_deref()?)?.remove(name)).last()
+    steps
+        .filter_map(|(_, status)| {
+            results::decode(failed(status)?.message.as_deref()?)?.remove(name)
+        })
+        .last()
 }
 
 /// When the last container ended, else now.
 fn completion(pod: Option<&Pod>, now: Timestamp) -> Time {
-    let ended = pod.into_iter().flat_map(statuses).filter_map(|status| terminated(Some(status))?.finished_at.clone());
-    let all_ended = pod.is_some_and(|pod| steps(pod).iter().all(|(_, status)| terminated(*status).is_some()));
+    let ended = pod
+        .into_iter()
+        .flat_map(statuses)
+        .filter_map(|status| terminated(Some(status))?.finished_at.clone());
+    let all_ended =
+        pod.is_some_and(|pod| steps(pod).iter().all(|(_, status)| terminated(*status).is_some()));
     ended.max_by_key(|time| time.0).filter(|_| all_ended).unwrap_or(Time(now))
 }

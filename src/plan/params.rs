@@ -20,8 +20,13 @@ pub const OUTPUT_DIRECTORY: &str = "/workspace/output-image";
 /// The parameter whose use says that Shipwright pushes.
 pub const OUTPUT_DIRECTORY_PARAM: &str = "shp-output-directory";
 /// Parameters that every strategy may use without declaring them.
-pub const SYSTEM_PARAMS: [&str; 5] =
-    ["shp-output-image", "shp-output-insecure", "shp-source-context", "shp-source-root", OUTPUT_DIRECTORY_PARAM];
+pub const SYSTEM_PARAMS: [&str; 5] = [
+    "shp-output-image",
+    "shp-output-insecure",
+    "shp-source-context",
+    "shp-source-root",
+    OUTPUT_DIRECTORY_PARAM,
+];
 
 /// What a parameter stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,20 +69,27 @@ impl Params {
     }
 
     /// Adds the declared parameters: the given value, else the default.
-    pub fn declare(&mut self, declared: &[Parameter], given: &BTreeMap<&str, &ParamValue>) -> Vec<UnresolvedDefault> {
+    pub fn declare(
+        &mut self,
+        declared: &[Parameter],
+        given: &BTreeMap<&str, &ParamValue>,
+    ) -> Vec<UnresolvedDefault> {
         let mut unresolved = Vec::new();
         let mut variables = Variables::default();
         for parameter in declared {
             let mut env = Vec::new();
             let given = given.get(parameter.name.as_str()).filter(|value| is_set(value)).copied();
             let value = match given.map(|given| (given, &given.values)) {
-                Some((_, Some(items))) => Some(Value::List(items.iter().map(|item| variables.text(item, &mut env)).collect())),
+                Some((_, Some(items))) => Some(Value::List(
+                    items.iter().map(|item| variables.text(item, &mut env)).collect(),
+                )),
                 Some((given, None)) => Some(Value::Text(variables.text(&single(given), &mut env))),
                 None if is_array(parameter) => parameter.defaults.clone().map(Value::List),
                 None => match self.default_text(declared, parameter, &mut Vec::new()) {
                     Ok(text) => text.map(Value::Text),
                     Err(why) => {
-                        unresolved.push(UnresolvedDefault { parameter: parameter.name.clone(), why });
+                        unresolved
+                            .push(UnresolvedDefault { parameter: parameter.name.clone(), why });
                         None
                     }
                 },
@@ -104,7 +116,10 @@ impl Params {
         let Some(default) = &parameter.default else { return Ok(None) };
         if let Some(start) = path.iter().position(|name| *name == parameter.name) {
             let circle = [&path[start..], &[parameter.name.clone()]].concat();
-            return Err(format!("defaults refer to each other in a circle: {}", circle.join(" -> ")));
+            return Err(format!(
+                "defaults refer to each other in a circle: {}",
+                circle.join(" -> ")
+            ));
         }
         path.push(parameter.name.clone());
         let mut values = BTreeMap::new();
@@ -112,12 +127,17 @@ impl Params {
             let Target::Param { name, part } = reference.target else { continue };
             let other = declared.iter().find(|other| other.name == name);
             let value = match (other, part, self.values.get(name)) {
-                (Some(other), Part::Whole, _) if !is_array(other) => self.default_text(declared, other, path)?,
+                (Some(other), Part::Whole, _) if !is_array(other) => {
+                    self.default_text(declared, other, path)?
+                }
                 (None, Part::Whole, Some(Value::Text(text))) => Some(text.clone()),
                 _ => None,
             };
             let Some(value) = value else {
-                return Err(format!("default refers to {:?}, which is no string parameter with a default", reference.text));
+                return Err(format!(
+                    "default refers to {:?}, which is no string parameter with a default",
+                    reference.text
+                ));
             };
             values.insert(reference.text.to_owned(), value);
         }
@@ -151,7 +171,10 @@ pub fn is_array(parameter: &Parameter) -> bool {
 
 /// Whether a value says anything; one that says nothing resets the parameter to its default.
 fn is_set(value: &ParamValue) -> bool {
-    value.values.is_some() || value.value.is_some() || value.config_map_value.is_some() || value.secret_value.is_some()
+    value.values.is_some()
+        || value.value.is_some()
+        || value.config_map_value.is_some()
+        || value.secret_value.is_some()
 }
 
 /// The part of a value that is not a list.
@@ -181,7 +204,11 @@ pub struct Substitution {
 
 impl Substitution {
     /// With what `$(context…)` and the like stand for, and the results that steps of this run may leave.
-    pub fn new(params: Params, named: BTreeMap<String, String>, results: BTreeSet<&'static str>) -> Self {
+    pub fn new(
+        params: Params,
+        named: BTreeMap<String, String>,
+        results: BTreeSet<&'static str>,
+    ) -> Self {
         Self { params, named, results }
     }
 
@@ -208,8 +235,11 @@ impl Substitution {
 
     /// One item of a list: a whole array takes the place of an item that is nothing but a reference to it.
     fn item(&self, item: &str) -> Vec<String> {
-        if let [Reference { text, target: Target::Param { name, part: Part::Whole | Part::All }, .. }] =
-            reference_text::references(item)[..]
+        if let [
+            Reference {
+                text, target: Target::Param { name, part: Part::Whole | Part::All }, ..
+            },
+        ] = reference_text::references(item)[..]
             && text == item
             && let Some(Value::List(items)) = self.params.get(name)
         {
@@ -240,14 +270,25 @@ impl Variables {
     fn text(&mut self, value: &SingleValue, env: &mut Vec<EnvVar>) -> String {
         if let Some(key) = &value.config_map_value {
             let name = self.name("SHP_CONFIGMAP_PARAM_", key);
-            let source = ConfigMapKeySelector { name: key.name.clone(), key: key.key.clone(), optional: None };
-            env.push(from_source(&name, EnvVarSource { config_map_key_ref: Some(source), ..EnvVarSource::default() }));
+            let source = ConfigMapKeySelector {
+                name: key.name.clone(),
+                key: key.key.clone(),
+                optional: None,
+            };
+            env.push(from_source(
+                &name,
+                EnvVarSource { config_map_key_ref: Some(source), ..EnvVarSource::default() },
+            ));
             return formatted(key, "${CONFIGMAP_VALUE}", &name);
         }
         if let Some(key) = &value.secret_value {
             let name = self.name("SHP_SECRET_PARAM_", key);
-            let source = SecretKeySelector { name: key.name.clone(), key: key.key.clone(), optional: None };
-            env.push(from_source(&name, EnvVarSource { secret_key_ref: Some(source), ..EnvVarSource::default() }));
+            let source =
+                SecretKeySelector { name: key.name.clone(), key: key.key.clone(), optional: None };
+            env.push(from_source(
+                &name,
+                EnvVarSource { secret_key_ref: Some(source), ..EnvVarSource::default() },
+            ));
             return formatted(key, "${SECRET_VALUE}", &name);
         }
         value.value.clone().unwrap_or_default()
@@ -260,7 +301,11 @@ impl Variables {
         let mut salt = 0_u32;
         loop {
             let digest = Sha256::digest(format!("{wanted}\0{salt}"));
-            let suffix: String = digest.iter().take(5).map(|byte| char::from(ALPHABET[usize::from(*byte) % 36])).collect();
+            let suffix: String = digest
+                .iter()
+                .take(5)
+                .map(|byte| char::from(ALPHABET[usize::from(*byte) % 36]))
+                .collect();
             let name = format!("{prefix}{suffix}");
             let owner = self.names.entry(name.clone()).or_insert_with(|| wanted.clone());
             if *owner == wanted {

@@ -7,11 +7,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, ObjectReference, Pod, PodSpec, ProjectedVolumeSource, ServiceAccount, Volume, VolumeMount,
-    VolumeProjection,
+    Container, EmptyDirVolumeSource, ObjectReference, Pod, PodSpec, ProjectedVolumeSource,
+    ServiceAccount, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use slipway_step::protocol::{BIN_DIR, BIN_PATH, CREDENTIALS_DIR, GateCommand, PrepareCommand, RESULTS_DIR, results::budget, run_dir};
+use slipway_step::protocol::{
+    BIN_DIR, BIN_PATH, CREDENTIALS_DIR, GateCommand, PrepareCommand, RESULTS_DIR, results::budget,
+    run_dir,
+};
 
 use super::checked::{Account, Checked, results};
 use super::identity;
@@ -69,7 +72,8 @@ pub fn expand(checked: &Checked) -> Expansion {
             automount_service_account_token: Some(false),
             containers,
             init_containers: Some(vec![prepare(checked)]),
-            node_selector: Some(checked.placement.node_selector.clone()).filter(|selector| !selector.is_empty()),
+            node_selector: Some(checked.placement.node_selector.clone())
+                .filter(|selector| !selector.is_empty()),
             restart_policy: Some("Never".into()),
             runtime_class_name: checked.placement.runtime_class_name.clone(),
             scheduler_name: checked.placement.scheduler_name.clone(),
@@ -77,7 +81,8 @@ pub fn expand(checked: &Checked) -> Expansion {
                 Account::Named { name, .. } => name.clone(),
                 Account::Generated { .. } => checked.run.name.clone(),
             }),
-            tolerations: Some(checked.placement.tolerations.clone()).filter(|tolerations| !tolerations.is_empty()),
+            tolerations: Some(checked.placement.tolerations.clone())
+                .filter(|tolerations| !tolerations.is_empty()),
             volumes: Some(volumes),
             ..PodSpec::default()
         }),
@@ -107,8 +112,11 @@ fn metadata(checked: &Checked, steps: &[PlannedStep]) -> ObjectMeta {
     if let Some(identity) = strategy.identity.filter(|_| uses_identity_files(steps)) {
         annotations.extend(identity::annotations(identity));
     }
-    let supporting: Vec<String> =
-        steps.iter().filter(|step| step.origin == Origin::Supporting).map(|step| container_name(&step.name)).collect();
+    let supporting: Vec<String> = steps
+        .iter()
+        .filter(|step| step.origin == Origin::Supporting)
+        .map(|step| container_name(&step.name))
+        .collect();
     annotations.insert(SUPPORTING_STEPS_ANNOTATION.into(), supporting.join(","));
     ObjectMeta {
         name: Some(format!("{}-pod", run.executor)),
@@ -135,12 +143,17 @@ fn owner(checked: &Checked) -> Option<Vec<OwnerReference>> {
 
 fn service_account(checked: &Checked) -> Option<ServiceAccount> {
     let Account::Generated { secrets } = &checked.account else { return None };
-    let secrets = secrets.iter().map(|name| ObjectReference { name: Some(name.clone()), ..ObjectReference::default() });
+    let secrets = secrets
+        .iter()
+        .map(|name| ObjectReference { name: Some(name.clone()), ..ObjectReference::default() });
     Some(ServiceAccount {
         metadata: ObjectMeta {
             name: Some(checked.run.name.clone()),
             namespace: checked.run.namespace.clone(),
-            labels: Some(BTreeMap::from([("buildrun.shipwright.io/name".to_owned(), checked.run.name.clone())])),
+            labels: Some(BTreeMap::from([(
+                "buildrun.shipwright.io/name".to_owned(),
+                checked.run.name.clone(),
+            )])),
             owner_references: owner(checked),
             ..ObjectMeta::default()
         },
@@ -185,7 +198,9 @@ fn container(steps: &[PlannedStep], index: usize, results: &[&str], token: bool)
         command: Some(vec![BIN_PATH.into()]),
         args: Some(gate.to_args()),
         env: Some(step.env.clone()).filter(|env| !env.is_empty()),
-        resources: Some(step.resources.clone()).filter(|resources| *resources != k8s_openapi::api::core::v1::ResourceRequirements::default()),
+        resources: Some(step.resources.clone()).filter(|resources| {
+            *resources != k8s_openapi::api::core::v1::ResourceRequirements::default()
+        }),
         security_context: step.security_context.clone(),
         volume_mounts: Some(mounts(step, index, &gate, token)),
         working_dir,
@@ -199,19 +214,28 @@ fn working_directories(asked: Option<&str>) -> (Option<String>, Option<String>) 
     const WORKSPACE: &str = "/workspace";
     match asked {
         None | Some("") => (None, None),
-        Some(relative) if !relative.starts_with('/') => (None, Some(format!("{WORKSPACE}/{relative}"))),
+        Some(relative) if !relative.starts_with('/') => {
+            (None, Some(format!("{WORKSPACE}/{relative}")))
+        }
         Some(SOURCE_ROOT) => (Some(SOURCE_ROOT.into()), None),
-        Some(inside) if inside == WORKSPACE || inside.starts_with("/workspace/") => (None, Some(inside.into())),
+        Some(inside) if inside == WORKSPACE || inside.starts_with("/workspace/") => {
+            (None, Some(inside.into()))
+        }
         Some(outside) => (Some(outside.into()), None),
     }
 }
 
 /// The pod's own mounts where the step has none on that path, then the step's.
 fn mounts(step: &PlannedStep, index: usize, gate: &GateCommand, token: bool) -> Vec<VolumeMount> {
-    let mut own = vec![read_only(mount(BIN_VOLUME, BIN_DIR)), mount(&run_volume(index), &gate.run_dir)];
+    let mut own =
+        vec![read_only(mount(BIN_VOLUME, BIN_DIR)), mount(&run_volume(index), &gate.run_dir)];
     let mut seen: Vec<usize> = index.checked_sub(1).into_iter().collect();
     if step.awaits_all {
-        seen.extend((0..).take(gate.await_started.len() + 1).filter(|other| *other != index && Some(*other) != index.checked_sub(1)));
+        seen.extend(
+            (0..)
+                .take(gate.await_started.len() + 1)
+                .filter(|other| *other != index && Some(*other) != index.checked_sub(1)),
+        );
     }
     own.extend(seen.into_iter().map(|other| read_only(mount(&run_volume(other), &run_dir(other)))));
     own.extend(SHARED.map(|(volume, path)| mount(volume, path)));
@@ -221,7 +245,9 @@ fn mounts(step: &PlannedStep, index: usize, gate: &GateCommand, token: bool) -> 
             own.push(read_only(mount(TOKEN_VOLUME, TOKEN_PATH)));
         }
     }
-    own.retain(|own| !step.mounts.iter().any(|mount| mount.mount_path.trim_end_matches('/') == own.mount_path));
+    own.retain(|own| {
+        !step.mounts.iter().any(|mount| mount.mount_path.trim_end_matches('/') == own.mount_path)
+    });
     own.extend(step.mounts.iter().cloned());
     own
 }
@@ -237,9 +263,18 @@ fn volumes(checked: &Checked, steps: &[PlannedStep], containers: &[Container]) -
     if uses_identity_files(steps) {
         own.push(identity::volume());
     }
-    let mounted = |name: &str| containers.iter().flat_map(|c| c.volume_mounts.iter().flatten()).any(|mount| mount.name == name);
+    let mounted = |name: &str| {
+        containers
+            .iter()
+            .flat_map(|c| c.volume_mounts.iter().flatten())
+            .any(|mount| mount.name == name)
+    };
     let mut volumes: Vec<Volume> = Vec::new();
-    for volume in own.into_iter().filter(|volume| mounted(&volume.name)).chain(checked.volumes.iter().cloned()) {
+    for volume in own
+        .into_iter()
+        .filter(|volume| mounted(&volume.name))
+        .chain(checked.volumes.iter().cloned())
+    {
         if !volumes.iter().any(|known| known.name == volume.name) {
             volumes.push(volume);
         }
@@ -260,7 +295,8 @@ fn credentials_volume(index: usize) -> String {
 }
 
 fn in_memory(name: &str) -> Volume {
-    let source = EmptyDirVolumeSource { medium: Some("Memory".into()), ..EmptyDirVolumeSource::default() };
+    let source =
+        EmptyDirVolumeSource { medium: Some("Memory".into()), ..EmptyDirVolumeSource::default() };
     Volume { empty_dir: Some(source), ..empty_dir(name) }
 }
 

@@ -82,7 +82,8 @@ pub fn replace(text: &str, value: impl Fn(&Reference<'_>) -> Option<String>) -> 
 
 fn parse(text: &str, start: usize) -> Option<Reference<'_>> {
     let body = &text[start + 2..];
-    let (target, length) = parse_param(body).or_else(|| parse_result(body)).or_else(|| parse_named(body))?;
+    let (target, length) =
+        parse_param(body).or_else(|| parse_result(body)).or_else(|| parse_named(body))?;
     Some(Reference { text: &text[start..start + 2 + length], start, target })
 }
 
@@ -95,7 +96,9 @@ fn parse_param(body: &str) -> Option<(Target<'_>, usize)> {
     };
     let (part, rest) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some(("*", rest)) => (Part::All, rest),
-        Some((index, rest)) if index.bytes().all(|byte| byte.is_ascii_digit()) => (Part::Item(index.parse().ok()?), rest),
+        Some((index, rest)) if index.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (Part::Item(index.parse().ok()?), rest)
+        }
         _ => (Part::Whole, rest),
     };
     match rest.strip_prefix(')') {
@@ -126,7 +129,8 @@ fn is_name_character(c: char) -> bool {
 
 /// `$(params.a$(params.b))`: from the outer opening to the inner one.
 fn nested<'a>(body: &'a str, rest: &'a str) -> Option<(Target<'a>, usize)> {
-    let rest = rest.trim_start_matches(|c: char| is_name_character(c) || matches!(c, '[' | ']' | '"' | '\''));
+    let rest = rest
+        .trim_start_matches(|c: char| is_name_character(c) || matches!(c, '[' | ']' | '"' | '\''));
     rest.starts_with("$(").then(|| (Target::Nested, body.len() - rest.len()))
 }
 
@@ -185,7 +189,17 @@ mod tests {
 
     #[test]
     fn what_a_shell_or_the_runtime_means_is_left_alone() {
-        for text in ["$(HOME)", "$(cat params.x)", "$(params.sh --all)", "$(params)", "$(params.)", "$params.a", "$(params.a", "$()", "$(results.x)"] {
+        for text in [
+            "$(HOME)",
+            "$(cat params.x)",
+            "$(params.sh --all)",
+            "$(params)",
+            "$(params.)",
+            "$params.a",
+            "$(params.a",
+            "$()",
+            "$(results.x)",
+        ] {
             assert_eq!(references(text), [], "{text}");
         }
     }
@@ -199,11 +213,12 @@ mod tests {
 
     #[test]
     fn replacing_is_one_simultaneous_pass() {
-        let out = replace("$(params.a)-$(params.b)-$(params.c)", |reference| match reference.text {
-            "$(params.a)" => Some("$(params.b)".into()),
-            "$(params.b)" => Some("B".into()),
-            _ => None,
-        });
+        let out =
+            replace("$(params.a)-$(params.b)-$(params.c)", |reference| match reference.text {
+                "$(params.a)" => Some("$(params.b)".into()),
+                "$(params.b)" => Some("B".into()),
+                _ => None,
+            });
         assert_eq!(out, "$(params.b)-B-$(params.c)");
     }
 

@@ -40,7 +40,13 @@ pub fn references(roots: &Roots) -> References {
     for volume in effective.volumes() {
         mounted(&volume, &mut found);
     }
-    found.images.extend(effective.steps().iter().filter(|step| step.command.is_empty()).filter_map(|step| step.image.clone()));
+    found.images.extend(
+        effective
+            .steps()
+            .iter()
+            .filter(|step| step.command.is_empty())
+            .filter_map(|step| step.image.clone()),
+    );
     found
 }
 

@@ -4,7 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use slipway_step::protocol::results::{self, Report};
 
-use crate::api::{BuildRunStatus, GitSourceStatus, OciArtifactStatus, OutputStatus, SourceStatus, Vulnerability};
+use crate::api::{
+    BuildRunStatus, GitSourceStatus, OciArtifactStatus, OutputStatus, SourceStatus, Vulnerability,
+};
 
 /// All reports as one: what a later step says of the same result counts.
 pub fn merged(reports: &[Report]) -> Report {

@@ -13,11 +13,14 @@ const SHARED: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
 /// Leaves each resource's largest request where it is and lowers the others to `minimum`, else to 0.
 pub fn keep_largest(steps: &mut [ResourceRequirements], minimum: &BTreeMap<String, Quantity>) {
-    let named: BTreeSet<&str> =
-        SHARED.into_iter().filter(|resource| steps.iter().any(|step| request(step, resource).is_some())).collect();
+    let named: BTreeSet<&str> = SHARED
+        .into_iter()
+        .filter(|resource| steps.iter().any(|step| request(step, resource).is_some()))
+        .collect();
     for resource in named {
         // `max_by_key` keeps the last of equals; the first one is what a reader expects.
-        let largest = (0..steps.len()).rev().max_by_key(|&index| request(&steps[index], resource).map(value));
+        let largest =
+            (0..steps.len()).rev().max_by_key(|&index| request(&steps[index], resource).map(value));
         for (index, step) in steps.iter_mut().enumerate() {
             if Some(index) == largest {
                 continue;
@@ -25,7 +28,9 @@ pub fn keep_largest(steps: &mut [ResourceRequirements], minimum: &BTreeMap<Strin
             if let Some(asked) = request(step, resource).map(value) {
                 let lowest = minimum.get(resource).cloned().unwrap_or_else(|| Quantity("0".into()));
                 if value(&lowest) < asked {
-                    step.requests.get_or_insert_with(BTreeMap::new).insert(resource.to_owned(), lowest);
+                    step.requests
+                        .get_or_insert_with(BTreeMap::new)
+                        .insert(resource.to_owned(), lowest);
                 }
             }
         }
@@ -34,16 +39,22 @@ pub fn keep_largest(steps: &mut [ResourceRequirements], minimum: &BTreeMap<Strin
 
 /// What a container asks for: its request, else its limit.
 fn request<'a>(step: &'a ResourceRequirements, resource: &str) -> Option<&'a Quantity> {
-    let of = |map: &'a Option<BTreeMap<String, Quantity>>| map.as_ref().and_then(|map| map.get(resource));
+    let of = |map: &'a Option<BTreeMap<String, Quantity>>| {
+        map.as_ref().and_then(|map| map.get(resource))
+    };
     of(&step.requests).or_else(|| of(&step.limits))
 }
 
 /// The requests that are larger than the limit of the same resource, by resource.
 pub fn above_limit(resources: &ResourceRequirements) -> Vec<(&str, &Quantity, &Quantity)> {
-    let (Some(requests), Some(limits)) = (&resources.requests, &resources.limits) else { return Vec::new() };
+    let (Some(requests), Some(limits)) = (&resources.requests, &resources.limits) else {
+        return Vec::new();
+    };
     requests
         .iter()
-        .filter_map(|(resource, request)| limits.get(resource).map(|limit| (resource.as_str(), request, limit)))
+        .filter_map(|(resource, request)| {
+            limits.get(resource).map(|limit| (resource.as_str(), request, limit))
+        })
         .filter(|(_, request, limit)| value(request) > value(limit))
         .collect()
 }
@@ -52,7 +63,9 @@ pub fn above_limit(resources: &ResourceRequirements) -> Vec<(&str, &Quantity, &Q
 fn value(quantity: &Quantity) -> i128 {
     const NANO: i128 = 1_000_000_000;
     let text = quantity.0.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-')).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-'))
+        .unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits);
     let (negative, number) = match number.strip_prefix('-') {
         Some(number) => (true, number),
@@ -88,11 +101,14 @@ fn scale(suffix: &str) -> (i128, i128) {
         "Ti" => (power(1024, 4), 1),
         "Pi" => (power(1024, 5), 1),
         "Ei" => (power(1024, 6), 1),
-        _ => match suffix.strip_prefix(['e', 'E']).and_then(|exponent| exponent.parse::<i32>().ok()) {
-            Some(exponent) if exponent < 0 => (1, power(10, exponent.unsigned_abs() as usize)),
-            Some(exponent) => (power(10, exponent.unsigned_abs() as usize), 1),
-            None => (1, 1),
-        },
+        _ => {
+            match suffix.strip_prefix(['e', 'E']).and_then(|exponent| exponent.parse::<i32>().ok())
+            {
+                Some(exponent) if exponent < 0 => (1, power(10, exponent.unsigned_abs() as usize)),
+                Some(exponent) => (power(10, exponent.unsigned_abs() as usize), 1),
+                None => (1, 1),
+            }
+        }
     }
 }
 
@@ -110,20 +126,39 @@ mod tests {
 
     fn asking(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> ResourceRequirements {
         let map = |entries: &[(&str, &str)]| {
-            Some(entries.iter().map(|(name, text)| ((*name).to_owned(), quantity(text))).collect::<BTreeMap<_, _>>())
-                .filter(|map| !map.is_empty())
+            Some(
+                entries
+                    .iter()
+                    .map(|(name, text)| ((*name).to_owned(), quantity(text)))
+                    .collect::<BTreeMap<_, _>>(),
+            )
+            .filter(|map| !map.is_empty())
         };
         ResourceRequirements { claims: None, limits: map(limits), requests: map(requests) }
     }
 
     #[test]
     fn quantities_compare_by_value() {
-        for (smaller, larger) in
-            [("250m", "1"), ("0.5", "501m"), ("1G", "1Gi"), ("999Ki", "1Mi"), ("1e3", "1001"), ("1500M", "1.5Gi"), ("-1", "0"), ("1n", "1u")]
-        {
+        for (smaller, larger) in [
+            ("250m", "1"),
+            ("0.5", "501m"),
+            ("1G", "1Gi"),
+            ("999Ki", "1Mi"),
+            ("1e3", "1001"),
+            ("1500M", "1.5Gi"),
+            ("-1", "0"),
+            ("1n", "1u"),
+        ] {
             assert!(value(&quantity(smaller)) < value(&quantity(larger)), "{smaller} < {larger}");
         }
-        for (left, right) in [("1000m", "1"), ("1Ki", "1024"), ("1e3", "1k"), ("+2", "2"), (".5", "500m"), ("1E", "1000P")] {
+        for (left, right) in [
+            ("1000m", "1"),
+            ("1Ki", "1024"),
+            ("1e3", "1k"),
+            ("+2", "2"),
+            (".5", "500m"),
+            ("1E", "1000P"),
+        ] {
             assert_eq!(value(&quantity(left)), value(&quantity(right)), "{left} = {right}");
         }
     }
@@ -143,7 +178,10 @@ mod tests {
 
     #[test]
     fn of_equal_requests_the_first_stays_and_extended_resources_are_left_alone() {
-        let mut steps = [asking(&[("cpu", "1")], &[("example.com/gpu", "1")]), asking(&[("cpu", "1000m")], &[("example.com/gpu", "1")])];
+        let mut steps = [
+            asking(&[("cpu", "1")], &[("example.com/gpu", "1")]),
+            asking(&[("cpu", "1000m")], &[("example.com/gpu", "1")]),
+        ];
         keep_largest(&mut steps, &BTreeMap::new());
         assert_eq!(steps[0], asking(&[("cpu", "1")], &[("example.com/gpu", "1")]));
         assert_eq!(steps[1], asking(&[("cpu", "0")], &[("example.com/gpu", "1")]));
@@ -151,9 +189,13 @@ mod tests {
 
     #[test]
     fn requests_above_their_limits_are_named() {
-        let resources = asking(&[("cpu", "2"), ("memory", "1Gi")], &[("cpu", "1500m"), ("memory", "1Gi")]);
+        let resources =
+            asking(&[("cpu", "2"), ("memory", "1Gi")], &[("cpu", "1500m"), ("memory", "1Gi")]);
         let found = above_limit(&resources);
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].0, found[0].1.0.as_str(), found[0].2.0.as_str()), ("cpu", "2", "1500m"));
+        assert_eq!(
+            (found[0].0, found[0].1.0.as_str(), found[0].2.0.as_str()),
+            ("cpu", "2", "1500m")
+        );
     }
 }

@@ -3,7 +3,9 @@
 //! Invariant: values only; reading flags and environment is the command line's business.
 //! Invariant: nothing here is ever changed by an expansion; every step starts from a copy.
 
-use k8s_openapi::api::core::v1::{Capabilities, EnvVar, ResourceRequirements, SeccompProfile, SecurityContext};
+use k8s_openapi::api::core::v1::{
+    Capabilities, EnvVar, ResourceRequirements, SeccompProfile, SecurityContext,
+};
 
 /// Everything configurable that a plan depends on.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,7 +93,10 @@ impl Default for Settings {
             git: template("git", DEFAULT_ID, Some("GIT_SHOW_LISTING")),
             bundle: template("bundle", DEFAULT_ID, Some("BUNDLE_SHOW_LISTING")),
             waiter: ContainerTemplate {
-                args: vec!["start".into(), format!("--lock-file={}", slipway_step::protocol::WAITER_LOCK_FILE)],
+                args: vec![
+                    "start".into(),
+                    format!("--lock-file={}", slipway_step::protocol::WAITER_LOCK_FILE),
+                ],
                 ..template("waiter", DEFAULT_ID, None)
             },
             image_processing: root_template("image-processing"),
@@ -149,7 +154,10 @@ pub fn unprivileged(uid: i64, gid: i64) -> SecurityContext {
         read_only_root_filesystem: Some(true),
         run_as_group: Some(gid),
         run_as_user: Some(uid),
-        seccomp_profile: Some(SeccompProfile { localhost_profile: None, type_: "RuntimeDefault".into() }),
+        seccomp_profile: Some(SeccompProfile {
+            localhost_profile: None,
+            type_: "RuntimeDefault".into(),
+        }),
         ..SecurityContext::default()
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! Invariant: a step knows from birth whether it is Shipwright's or the strategy's.
 
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, EnvVar, ResourceRequirements, SecretVolumeSource, SecurityContext, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    EmptyDirVolumeSource, EnvVar, ResourceRequirements, SecretVolumeSource, SecurityContext,
+    Volume, VolumeMount,
+};
 use slipway_step::protocol::{CREDENTIALS_SECRETS_DIR, Credential};
 
 use super::checked::{Checked, CheckedSource, StrategyStep};
 use super::identity;
 use super::layout::{
-    CLONE_SECRET_PATH, IMAGE_STEP, OUTPUT_VOLUME, PULL_SECRET_PATH, PUSH_SECRET_PATH, SOURCE_STEP, TRIVY_VOLUME, UPLOAD_STEP,
-    home_volume, secret_volume, tmp_volume,
+    CLONE_SECRET_PATH, IMAGE_STEP, OUTPUT_VOLUME, PULL_SECRET_PATH, PUSH_SECRET_PATH, SOURCE_STEP,
+    TRIVY_VOLUME, UPLOAD_STEP, home_volume, secret_volume, tmp_volume,
 };
 use super::params::OUTPUT_DIRECTORY;
 use super::settings::{ContainerTemplate, variable};
@@ -57,15 +60,23 @@ pub fn planned(checked: &Checked) -> Vec<PlannedStep> {
 fn source(checked: &Checked, secrets: &SecretVolumes) -> Option<PlannedStep> {
     let settings = &checked.settings;
     let (name, template, arguments, secret) = match &checked.source {
-        CheckedSource::Git { command, secret } => {
-            (SOURCE_STEP, &settings.git, command.to_args(), secret.as_ref().map(|secret| (secret, CLONE_SECRET_PATH)))
-        }
-        CheckedSource::Bundle { command, secret } => {
-            (SOURCE_STEP, &settings.bundle, command.to_args(), secret.as_ref().map(|secret| (secret, PULL_SECRET_PATH)))
-        }
+        CheckedSource::Git { command, secret } => (
+            SOURCE_STEP,
+            &settings.git,
+            command.to_args(),
+            secret.as_ref().map(|secret| (secret, CLONE_SECRET_PATH)),
+        ),
+        CheckedSource::Bundle { command, secret } => (
+            SOURCE_STEP,
+            &settings.bundle,
+            command.to_args(),
+            secret.as_ref().map(|secret| (secret, PULL_SECRET_PATH)),
+        ),
         CheckedSource::Upload { timeout } => {
             let timeout = timeout.iter().map(|timeout| format!("--timeout={timeout}"));
-            let arguments = std::iter::once("waiter".to_owned()).chain(settings.waiter.args.iter().cloned()).chain(timeout);
+            let arguments = std::iter::once("waiter".to_owned())
+                .chain(settings.waiter.args.iter().cloned())
+                .chain(timeout);
             (UPLOAD_STEP, &settings.waiter, arguments.collect(), None)
         }
         CheckedSource::Nothing => return None,
@@ -80,7 +91,8 @@ fn source(checked: &Checked, secrets: &SecretVolumes) -> Option<PlannedStep> {
 fn image(checked: &Checked, secrets: &SecretVolumes) -> Option<PlannedStep> {
     const TRIVY_CACHE: &str = "/trivy-cache-data";
     let command = checked.output.command.as_ref()?;
-    let mut step = supporting(checked, IMAGE_STEP, &checked.settings.image_processing, &command.to_args());
+    let mut step =
+        supporting(checked, IMAGE_STEP, &checked.settings.image_processing, &command.to_args());
     step.env.push(variable("TRIVY_CACHE_DIR", TRIVY_CACHE));
     step.volumes.push(empty_dir(TRIVY_VOLUME));
     step.mounts.push(mount(TRIVY_VOLUME, TRIVY_CACHE));
@@ -88,13 +100,19 @@ fn image(checked: &Checked, secrets: &SecretVolumes) -> Option<PlannedStep> {
         step.volumes.push(empty_dir(OUTPUT_VOLUME));
         step.mounts.push(read_only(mount(OUTPUT_VOLUME, OUTPUT_DIRECTORY)));
     }
-    secrets.mount(checked.output.secret.as_ref().map(|secret| (secret, PUSH_SECRET_PATH)), &mut step);
+    secrets
+        .mount(checked.output.secret.as_ref().map(|secret| (secret, PUSH_SECRET_PATH)), &mut step);
     step.mounts.extend(identity_mounts(checked));
     Some(step)
 }
 
 /// A step from its template; `arguments` begin with the subcommand, which the template's command stands for.
-fn supporting(checked: &Checked, name: &str, template: &ContainerTemplate, arguments: &[String]) -> PlannedStep {
+fn supporting(
+    checked: &Checked,
+    name: &str,
+    template: &ContainerTemplate,
+    arguments: &[String],
+) -> PlannedStep {
     const TMP: &str = "/shp-tmp";
     const HOME: &str = "/shp-writable-home";
     let (tmp, home) = (tmp_volume(name), home_volume(name));
@@ -110,7 +128,10 @@ fn supporting(checked: &Checked, name: &str, template: &ContainerTemplate, argum
         working_dir: template.working_dir.clone(),
         env,
         resources: template.resources.clone().unwrap_or_default(),
-        security_context: Some(identity::supporting(template.security_context.as_ref(), checked.strategy.identity)),
+        security_context: Some(identity::supporting(
+            template.security_context.as_ref(),
+            checked.strategy.identity,
+        )),
         mounts: vec![mount(&tmp, TMP), mount(&home, HOME)],
         volumes: vec![empty_dir(&tmp), empty_dir(&home)],
         credentials: Vec::new(),
@@ -118,11 +139,19 @@ fn supporting(checked: &Checked, name: &str, template: &ContainerTemplate, argum
     }
 }
 
-fn strategy(checked: &Checked, checked_step: &StrategyStep, secrets: &SecretVolumes) -> PlannedStep {
+fn strategy(
+    checked: &Checked,
+    checked_step: &StrategyStep,
+    secrets: &SecretVolumes,
+) -> PlannedStep {
     let step = checked_step.step.clone();
     let mut planned = PlannedStep {
         origin: Origin::Strategy,
-        security_context: identity::strategy_step(step.security_context.as_ref(), checked.strategy.identity, checked.restricted),
+        security_context: identity::strategy_step(
+            step.security_context.as_ref(),
+            checked.strategy.identity,
+            checked.restricted,
+        ),
         name: step.name,
         image: step.image.unwrap_or_default(),
         image_pull_policy: step.image_pull_policy,
@@ -135,7 +164,9 @@ fn strategy(checked: &Checked, checked_step: &StrategyStep, secrets: &SecretVolu
         credentials: checked.credentials.clone(),
         awaits_all: false,
     };
-    if checked_step.writes_output && !planned.mounts.iter().any(|mount| mount.mount_path == OUTPUT_DIRECTORY) {
+    if checked_step.writes_output
+        && !planned.mounts.iter().any(|mount| mount.mount_path == OUTPUT_DIRECTORY)
+    {
         planned.volumes.push(empty_dir(OUTPUT_VOLUME));
         planned.mounts.push(mount(OUTPUT_VOLUME, OUTPUT_DIRECTORY));
     }
@@ -171,11 +202,15 @@ struct SecretVolumes(Vec<(String, String)>);
 impl SecretVolumes {
     fn of(checked: &Checked) -> Self {
         let source = match &checked.source {
-            CheckedSource::Git { secret, .. } | CheckedSource::Bundle { secret, .. } => secret.as_ref(),
+            CheckedSource::Git { secret, .. } | CheckedSource::Bundle { secret, .. } => {
+                secret.as_ref()
+            }
             CheckedSource::Upload { .. } | CheckedSource::Nothing => None,
         };
         let mut volumes: Vec<(String, String)> = Vec::new();
-        for secret in source.into_iter().chain(&checked.output.secret).chain(credential_secrets(checked)) {
+        for secret in
+            source.into_iter().chain(&checked.output.secret).chain(credential_secrets(checked))
+        {
             if !volumes.iter().any(|(known, _)| known == secret) {
                 let taken: Vec<&str> = volumes.iter().map(|(_, volume)| volume.as_str()).collect();
                 let volume = secret_volume(secret, &taken);
@@ -203,7 +238,11 @@ impl SecretVolumes {
 
 /// A volume that lives as long as the pod.
 pub fn empty_dir(name: &str) -> Volume {
-    Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
+    Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    }
 }
 
 /// A writable mount.

@@ -60,7 +60,12 @@ pub fn visit_volume(volume: &mut Volume, visit: &mut impl FnMut(&str, Text<'_>))
     if let Some(source) = &mut volume.persistent_volume_claim {
         visit("persistentVolumeClaim.claimName", Text::Single(&mut source.claim_name));
     }
-    for (index, source) in volume.projected.iter_mut().flat_map(|projected| projected.sources.iter_mut().flatten()).enumerate() {
+    for (index, source) in volume
+        .projected
+        .iter_mut()
+        .flat_map(|projected| projected.sources.iter_mut().flatten())
+        .enumerate()
+    {
         let path = format!("projected.sources[{index}]");
         if let Some(source) = &mut source.config_map {
             visit(&format!("{path}.configMap.name"), Text::Single(&mut source.name));

@@ -18,19 +18,27 @@ use crate::plan::refusal::Refusal;
 const VERIFY_REPOSITORY: &str = "build.shipwright.io/verify.repository";
 
 /// What the annotation on the Build says, as far as the URL alone tells.
-pub fn source_url(site: &Site, annotations: Option<&BTreeMap<String, String>>, spec: &BuildSpec) -> Option<Refusal> {
+pub fn source_url(
+    site: &Site,
+    annotations: Option<&BTreeMap<String, String>>,
+    spec: &BuildSpec,
+) -> Option<Refusal> {
     let git = spec.source.as_ref().filter(|source| source.type_ == "Git")?.git.as_ref()?;
     if git.clone_secret.is_some() {
         return None;
     }
-    let refuse = |message: &str| Some(site.refuse("source.git.url", reasons::REMOTE_REPOSITORY_UNREACHABLE, message));
+    let refuse = |message: &str| {
+        Some(site.refuse("source.git.url", reasons::REMOTE_REPOSITORY_UNREACHABLE, message))
+    };
     match annotations?.get(VERIFY_REPOSITORY)?.as_str() {
         "" | "false" => None,
         "true" => match git.url.split_once("://") {
             Some(("ssh", _)) => refuse("the source url requires authentication"),
             Some(("file", _)) => refuse("invalid source url"),
             Some(_) => None,
-            None if git.url.contains('@') && git.url.contains(':') => refuse("the source url requires authentication"),
+            None if git.url.contains('@') && git.url.contains(':') => {
+                refuse("the source url requires authentication")
+            }
             None => refuse("invalid source url"),
         },
         _ => refuse(
@@ -40,10 +48,15 @@ pub fn source_url(site: &Site, annotations: Option<&BTreeMap<String, String>>, s
 }
 
 /// The Secrets of source and output must be there.
-pub fn secrets(site: &Site, spec: &BuildSpec, secrets: &BTreeMap<String, Presence<SecretFacts>>) -> Vec<Refusal> {
+pub fn secrets(
+    site: &Site,
+    spec: &BuildSpec,
+    secrets: &BTreeMap<String, Presence<SecretFacts>>,
+) -> Vec<Refusal> {
     let absent = |name: &&str| secrets.get(*name).is_some_and(Presence::is_absent);
     let source = source_secret(spec).filter(|(_, name)| absent(name));
-    let output = spec.output.push_secret.as_deref().filter(absent).map(|name| ("output.pushSecret", name));
+    let output =
+        spec.output.push_secret.as_deref().filter(absent).map(|name| ("output.pushSecret", name));
     match (source, output) {
         (Some((field, source)), Some((_, output))) if source != output => {
             let mut names = [source, output];
@@ -79,7 +92,9 @@ pub fn source_shape(site: &Site, source: Option<&Source>) -> Option<Refusal> {
     let (field, message) = match source.type_.as_str() {
         "" => ("source.type", "type definition is missing"),
         "Git" if source.git.is_none() => ("source.git", "type does not match the source"),
-        "OCI" if source.oci_artifact.is_none() => ("source.ociArtifact", "type does not match the source"),
+        "OCI" if source.oci_artifact.is_none() => {
+            ("source.ociArtifact", "type does not match the source")
+        }
         "Local" if source.local.is_none() => ("source.local", "type does not match the source"),
         _ => return None,
     };
@@ -112,7 +127,11 @@ fn timestamp(site: &Site, spec: &BuildSpec) -> Option<Refusal> {
 }
 
 /// Rules for the platforms of an output, and the conflict with a nodeSelector.
-pub fn platforms(site: &Site, output: &Image, node_selector: &BTreeMap<String, String>) -> Vec<Refusal> {
+pub fn platforms(
+    site: &Site,
+    output: &Image,
+    node_selector: &BTreeMap<String, String>,
+) -> Vec<Refusal> {
     const OS: &str = "kubernetes.io/os";
     const ARCH: &str = "kubernetes.io/arch";
     let mut found = Vec::new();
@@ -124,12 +143,20 @@ pub fn platforms(site: &Site, output: &Image, node_selector: &BTreeMap<String, S
             let message = format!(
                 "nodeSelector must not contain {key:?} when spec.output.platforms is set; the build controller manages os/arch scheduling"
             );
-            found.push(site.refuse(&format!("nodeSelector[{key}]"), reasons::NODE_SELECTOR_PLATFORM_CONFLICT, message));
+            found.push(site.refuse(
+                &format!("nodeSelector[{key}]"),
+                reasons::NODE_SELECTOR_PLATFORM_CONFLICT,
+                message,
+            ));
         }
     }
     for (index, Platform { os, arch }) in output.platforms.iter().enumerate() {
         let mut refuse = |field: &str, message: String| {
-            found.push(site.refuse(&format!("output.platforms[{index}]{field}"), reasons::INVALID_PLATFORM, message));
+            found.push(site.refuse(
+                &format!("output.platforms[{index}]{field}"),
+                reasons::INVALID_PLATFORM,
+                message,
+            ));
         };
         let place = format!("spec.output.platforms[{index}]");
         if os.is_empty() || arch.is_empty() {
@@ -138,7 +165,9 @@ pub fn platforms(site: &Site, output: &Image, node_selector: &BTreeMap<String, S
         }
         for (field, value, label) in [("os", os, OS), ("arch", arch, ARCH)] {
             if !is_platform_word(value) {
-                let message = format!("{place}.{field} {value:?}: invalid; use the value your Nodes have for label {label:?}");
+                let message = format!(
+                    "{place}.{field} {value:?}: invalid; use the value your Nodes have for label {label:?}"
+                );
                 refuse(&format!(".{field}"), message);
             }
         }
@@ -150,13 +179,15 @@ pub fn platforms(site: &Site, output: &Image, node_selector: &BTreeMap<String, S
 }
 
 fn is_platform_word(word: &str) -> bool {
-    (1..=64).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    (1..=64).contains(&word.len())
+        && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 /// The name goes into labels.
 pub fn name(site: &Site, name: &str) -> Option<Refusal> {
     let broken = label_value(name);
-    (!broken.is_empty()).then(|| site.refuse("metadata.name", reasons::BUILD_NAME_INVALID, broken.join(", ")))
+    (!broken.is_empty())
+        .then(|| site.refuse("metadata.name", reasons::BUILD_NAME_INVALID, broken.join(", ")))
 }
 
 /// Names and values of environment variables.
@@ -167,13 +198,22 @@ pub fn env(site: &Site, env: &[EnvVar], settings: &Settings) -> Vec<Refusal> {
             found.push(site.refuse(&format!("env[{index}]{field}"), reason, message));
         };
         if variable.name.is_empty() {
-            refuse(".name", reasons::SPEC_ENV_NAME_CANNOT_BE_BLANK, "name for environment variable must not be blank".into());
+            refuse(
+                ".name",
+                reasons::SPEC_ENV_NAME_CANNOT_BE_BLANK,
+                "name for environment variable must not be blank".into(),
+            );
         }
         if settings.forbids_env(&variable.name) {
-            let message = format!("environment variable {:?} is forbidden for security reasons", variable.name);
+            let message = format!(
+                "environment variable {:?} is forbidden for security reasons",
+                variable.name
+            );
             refuse(".name", reasons::SPEC_ENV_NAME_FORBIDDEN, message);
         }
-        if variable.value.as_deref().is_some_and(|value| !value.is_empty()) && variable.value_from.is_some() {
+        if variable.value.as_deref().is_some_and(|value| !value.is_empty())
+            && variable.value_from.is_some()
+        {
             refuse(
                 "",
                 reasons::SPEC_ENV_ONLY_ONE_OF_VALUE_OR_VALUE_FROM_MUST_BE_SPECIFIED,
@@ -189,12 +229,18 @@ pub fn env(site: &Site, env: &[EnvVar], settings: &Settings) -> Vec<Refusal> {
 pub fn triggers(site: &Site, trigger: Option<&Trigger>) -> Vec<Refusal> {
     let mut found = Vec::new();
     for (index, when) in trigger.iter().flat_map(|trigger| &trigger.when).enumerate() {
-        let refuse = |field: &str, reason, message: String| site.refuse(&format!("trigger.when[{index}].{field}"), reason, message);
+        let refuse = |field: &str, reason, message: String| {
+            site.refuse(&format!("trigger.when[{index}].{field}"), reason, message)
+        };
         if when.name.is_empty() {
             let message = "name is not set on when trigger condition".into();
             found.push(refuse("name", reasons::TRIGGER_NAME_CANNOT_BE_BLANK, message));
         }
-        found.extend(trigger_condition(when).map(|(field, reason, text)| refuse(field, reason, format!("{:?} {text}", when.name))));
+        found.extend(
+            trigger_condition(when).map(|(field, reason, text)| {
+                refuse(field, reason, format!("{:?} {text}", when.name))
+            }),
+        );
     }
     found.reverse();
     found
@@ -203,25 +249,44 @@ pub fn triggers(site: &Site, trigger: Option<&Trigger>) -> Vec<Refusal> {
 fn trigger_condition(when: &TriggerWhen) -> Option<(&'static str, &'static str, String)> {
     let (field, reason, text) = match when.type_.as_str() {
         "GitHub" => match &when.github {
-            None => ("github", reasons::TRIGGER_INVALID_GITHUB_WEBHOOK, "is missing required attribute `.github`"),
-            Some(github) if github.events.is_empty() => {
-                ("github.events", reasons::TRIGGER_INVALID_GITHUB_WEBHOOK, "is missing required attribute `.github.events`")
-            }
+            None => (
+                "github",
+                reasons::TRIGGER_INVALID_GITHUB_WEBHOOK,
+                "is missing required attribute `.github`",
+            ),
+            Some(github) if github.events.is_empty() => (
+                "github.events",
+                reasons::TRIGGER_INVALID_GITHUB_WEBHOOK,
+                "is missing required attribute `.github.events`",
+            ),
             Some(_) => return None,
         },
         "Image" => match &when.image {
-            None => ("image", reasons::TRIGGER_INVALID_IMAGE, "is missing required attribute `.image`"),
-            Some(image) if image.names.is_empty() => {
-                ("image.names", reasons::TRIGGER_INVALID_IMAGE, "is missing required attribute `.image.names`")
+            None => {
+                ("image", reasons::TRIGGER_INVALID_IMAGE, "is missing required attribute `.image`")
             }
+            Some(image) if image.names.is_empty() => (
+                "image.names",
+                reasons::TRIGGER_INVALID_IMAGE,
+                "is missing required attribute `.image.names`",
+            ),
             Some(_) => return None,
         },
         "Pipeline" => match &when.object_ref {
-            None => ("objectRef", reasons::TRIGGER_INVALID_PIPELINE, "is missing required attribute `.objectRef`"),
-            Some(object) if object.status.is_empty() => {
-                ("objectRef.status", reasons::TRIGGER_INVALID_PIPELINE, "is missing required attribute `.objectRef.status`")
-            }
-            Some(object) => match (object.name.as_deref().unwrap_or_default().is_empty(), object.selector.is_empty()) {
+            None => (
+                "objectRef",
+                reasons::TRIGGER_INVALID_PIPELINE,
+                "is missing required attribute `.objectRef`",
+            ),
+            Some(object) if object.status.is_empty() => (
+                "objectRef.status",
+                reasons::TRIGGER_INVALID_PIPELINE,
+                "is missing required attribute `.objectRef.status`",
+            ),
+            Some(object) => match (
+                object.name.as_deref().unwrap_or_default().is_empty(),
+                object.selector.is_empty(),
+            ) {
                 (true, true) => (
                     "objectRef",
                     reasons::TRIGGER_INVALID_PIPELINE,
@@ -235,7 +300,13 @@ fn trigger_condition(when: &TriggerWhen) -> Option<(&'static str, &'static str, 
                 _ => return None,
             },
         },
-        other => return Some(("type", reasons::TRIGGER_INVALID_TYPE, format!("contains an invalid type {other:?}"))),
+        other => {
+            return Some((
+                "type",
+                reasons::TRIGGER_INVALID_TYPE,
+                format!("contains an invalid type {other:?}"),
+            ));
+        }
     };
     Some((field, reason, text.to_owned()))
 }

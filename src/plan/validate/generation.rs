@@ -78,23 +78,41 @@ impl Context<'_> {
             let field = format!("parameters[{index}].name");
             if !is_parameter_name(name) {
                 let rule = "must begin with a letter or '_' and hold only letters, digits, '_', '-' and '.'";
-                found.push(self.strategy(&field, format!("metadata configuration: parameter name {name:?} {rule}")));
+                found.push(self.strategy(
+                    &field,
+                    format!("metadata configuration: parameter name {name:?} {rule}"),
+                ));
             }
             if SYSTEM_PARAMS.contains(&name.as_str()) {
-                let message = format!("metadata configuration: parameter {name:?} is one of Shipwright's own");
+                let message = format!(
+                    "metadata configuration: parameter {name:?} is one of Shipwright's own"
+                );
                 found.push(self.strategy(&field, message));
             }
             if declared[..index].iter().any(|other| other.name == *name) {
-                found.push(self.strategy(&field, format!("metadata configuration: parameter {name:?} is declared more than once")));
+                found.push(self.strategy(
+                    &field,
+                    format!(
+                        "metadata configuration: parameter {name:?} is declared more than once"
+                    ),
+                ));
             }
         }
-        for (site, values) in
-            [(&self.build_site, &self.effective.spec.param_values), (&self.run_site, &self.effective.buildrun.spec.param_values)]
-        {
+        for (site, values) in [
+            (&self.build_site, &self.effective.spec.param_values),
+            (&self.run_site, &self.effective.buildrun.spec.param_values),
+        ] {
             for (index, value) in values.iter().enumerate() {
                 if values[..index].iter().any(|other| other.name == value.name) {
-                    let message = format!("metadata configuration: parameter {:?} is given more than once", value.name);
-                    found.push(site.refuse(&format!("paramValues[{index}].name"), reasons::TASK_RUN_GENERATION_FAILED, message));
+                    let message = format!(
+                        "metadata configuration: parameter {:?} is given more than once",
+                        value.name
+                    );
+                    found.push(site.refuse(
+                        &format!("paramValues[{index}].name"),
+                        reasons::TASK_RUN_GENERATION_FAILED,
+                        message,
+                    ));
                 }
             }
         }
@@ -106,7 +124,10 @@ impl Context<'_> {
         let mut found = Vec::new();
         let mut check = |field: String, id: Option<i64>| {
             if let Some(id) = id.filter(|id| !VALID_IDS.contains(id)) {
-                let message = format!("Invalid value: {id}: must be between 0 and {}, inclusive", VALID_IDS.end());
+                let message = format!(
+                    "Invalid value: {id}: must be between 0 and {}, inclusive",
+                    VALID_IDS.end()
+                );
                 found.push(self.strategy(&field, message));
             }
         };
@@ -116,8 +137,14 @@ impl Context<'_> {
         }
         for (index, step) in spec.steps.iter().enumerate() {
             let context: Option<&SecurityContext> = step.security_context.as_ref();
-            check(format!("steps[{index}].securityContext.runAsUser"), context.and_then(|context| context.run_as_user));
-            check(format!("steps[{index}].securityContext.runAsGroup"), context.and_then(|context| context.run_as_group));
+            check(
+                format!("steps[{index}].securityContext.runAsUser"),
+                context.and_then(|context| context.run_as_user),
+            );
+            check(
+                format!("steps[{index}].securityContext.runAsGroup"),
+                context.and_then(|context| context.run_as_group),
+            );
         }
         found
     }
@@ -126,7 +153,8 @@ impl Context<'_> {
         let spec = self.strategy.spec();
         let mut found = Vec::new();
         if spec.steps.is_empty() {
-            found.push(self.strategy("steps", "build strategy: there is no step; add at least one"));
+            found
+                .push(self.strategy("steps", "build strategy: there is no step; add at least one"));
         }
         let mut names: BTreeSet<&str> = supporting_step_names(&self.effective).collect();
         for (index, step) in spec.steps.iter().enumerate() {
@@ -135,25 +163,39 @@ impl Context<'_> {
             if !name.contains("$(") {
                 let broken = dns_label(name);
                 if !broken.is_empty() {
-                    let message = format!("build strategy: step name {name:?} is not valid: {}", broken.join(", "));
+                    let message = format!(
+                        "build strategy: step name {name:?} is not valid: {}",
+                        broken.join(", ")
+                    );
                     found.push(self.strategy(&field("name"), message));
                 }
             }
             if !names.insert(step_part(name)) {
-                let message = format!("build strategy: there is more than one step {name:?}; rename this one");
+                let message = format!(
+                    "build strategy: there is more than one step {name:?}; rename this one"
+                );
                 found.push(self.strategy(&field("name"), message));
             }
             if step.image.as_deref().unwrap_or_default().is_empty() {
-                found.push(self.strategy(&field("image"), format!("build strategy: step {name:?} has no image")));
+                found.push(self.strategy(
+                    &field("image"),
+                    format!("build strategy: step {name:?} has no image"),
+                ));
             }
             found.extend(self.mounts(step, index));
         }
         for (index, step) in self.effective.steps().iter().enumerate() {
             for (resource, request, limit) in step.resources.iter().flat_map(above_limit) {
                 let (request, limit) = (&request.0, &limit.0);
-                let message =
-                    format!("[User error] invalid request resource value: {request} must be less or equal to limit {limit}");
-                found.push(self.strategy(&format!("steps[{index}].resources.requests.{resource}"), message));
+                let message = format!(
+                    "[User error] invalid request resource value: {request} must be less or equal to limit {limit}"
+                );
+                found.push(
+                    self.strategy(
+                        &format!("steps[{index}].resources.requests.{resource}"),
+                        message,
+                    ),
+                );
             }
         }
         found
@@ -166,17 +208,25 @@ impl Context<'_> {
             let field = |field: &str| format!("steps[{index}].volumeMounts[{at}].{field}");
             let name = &mount.name;
             let path = format!("{}/", mount.mount_path.trim_end_matches('/'));
-            if OWN_MOUNTS.iter().any(|own| path.starts_with(own)) && path.trim_end_matches('/') != TEKTON_HOME {
-                let message = format!("build strategy: nothing may be mounted at {:?}, which belongs to the pod", mount.mount_path);
+            if OWN_MOUNTS.iter().any(|own| path.starts_with(own))
+                && path.trim_end_matches('/') != TEKTON_HOME
+            {
+                let message = format!(
+                    "build strategy: nothing may be mounted at {:?}, which belongs to the pod",
+                    mount.mount_path
+                );
                 found.push(self.strategy(&field("mountPath"), message));
             }
             match volumes.iter().find(|volume| volume.name == *name) {
                 None => {
-                    let message = format!("build strategy: volume for the Volume Mount {name:?} is not found");
+                    let message = format!(
+                        "build strategy: volume for the Volume Mount {name:?} is not found"
+                    );
                     found.push(self.strategy(&field("name"), message));
                 }
                 Some(volume) if must_be_read_only(volume) && mount.read_only != Some(true) => {
-                    let message = format!("build strategy: volume mount {name:?} must be read only");
+                    let message =
+                        format!("build strategy: volume mount {name:?} must be read only");
                     found.push(self.strategy(&field("readOnly"), message));
                 }
                 Some(_) => {}
@@ -193,8 +243,10 @@ impl Context<'_> {
                 let field = format!("steps[{index}].env[{at}].name");
                 let name = &variable.name;
                 if self.settings.forbids_env(name) {
-                    let message =
-                        format!("build strategy: BuildStrategy step {:?} defines forbidden environment variable {name:?}", step.name);
+                    let message = format!(
+                        "build strategy: BuildStrategy step {:?} defines forbidden environment variable {name:?}",
+                        step.name
+                    );
                     found.push(self.strategy(&field, message));
                 }
                 let again = step.env[..at].iter().any(|other| other.name == *name);
@@ -217,16 +269,23 @@ impl Context<'_> {
             let field = format!("volumes[{index}].name");
             let name = &volume.volume.name;
             if declared[..index].iter().any(|other| other.volume.name == *name) {
-                let message = format!("build strategy: BuildStrategy Volume {name:?} is listed more than once");
+                let message = format!(
+                    "build strategy: BuildStrategy Volume {name:?} is listed more than once"
+                );
                 found.push(self.strategy(&field, message));
             }
             if name.starts_with(OWN_VOLUMES) || is_own_volume(&self.effective, name) {
-                let message = format!("build strategy: volume name {name:?} belongs to the pod; choose another");
+                let message = format!(
+                    "build strategy: volume name {name:?} belongs to the pod; choose another"
+                );
                 found.push(self.strategy(&field, message));
             }
             let broken = if name.contains("$(") { Vec::new() } else { dns_label(name) };
             if !broken.is_empty() {
-                let message = format!("build strategy: volume name {name:?} is not valid: {}", broken.join(", "));
+                let message = format!(
+                    "build strategy: volume name {name:?} is not valid: {}",
+                    broken.join(", ")
+                );
                 found.push(self.strategy(&field, message));
             }
         }
@@ -249,15 +308,24 @@ impl Context<'_> {
                 "output image: cannot parse output timestamp {other} as a number, must be Zero, SourceTimestamp, BuildTimestamp, or a an integer"
             ),
         };
-        vec![self.of(author).refuse("output.timestamp", reasons::TASK_RUN_GENERATION_FAILED, message)]
+        vec![self.of(author).refuse(
+            "output.timestamp",
+            reasons::TASK_RUN_GENERATION_FAILED,
+            message,
+        )]
     }
 
     fn timeout(&self) -> Vec<Refusal> {
         let Some((timeout, author)) = self.effective.timeout() else { return Vec::new() };
         let message = match timeout.parse() {
             Ok(length) if length.0 >= 0 => return Vec::new(),
-            Ok(_) => format!("metadata configuration: timeout {:?} is negative; 0 means none", timeout.0),
-            Err(_) => format!("metadata configuration: timeout {:?} is not a duration such as 90s, 1h30m or 0", timeout.0),
+            Ok(_) => {
+                format!("metadata configuration: timeout {:?} is negative; 0 means none", timeout.0)
+            }
+            Err(_) => format!(
+                "metadata configuration: timeout {:?} is not a duration such as 90s, 1h30m or 0",
+                timeout.0
+            ),
         };
         vec![self.of(author).refuse("timeout", reasons::TASK_RUN_GENERATION_FAILED, message)]
     }
@@ -286,12 +354,22 @@ impl Context<'_> {
         for (_, (value, author, index)) in self.effective.param_values() {
             let literal = |text: &str| self.undeclared(text, declared);
             let values = value.values.iter().flatten().enumerate();
-            let items = values.map(|(item, value)| (format!(".values[{item}].value"), value.value.as_deref()));
-            for (path, text) in std::iter::once((".value".to_owned(), value.value.as_deref())).chain(items) {
+            let items = values
+                .map(|(item, value)| (format!(".values[{item}].value"), value.value.as_deref()));
+            for (path, text) in
+                std::iter::once((".value".to_owned(), value.value.as_deref())).chain(items)
+            {
                 for reference in text.iter().flat_map(|text| literal(text)) {
                     let field = format!("paramValues[{index}]{path}");
-                    let message = format!("non-existent variable in {reference:?}: {}.{field}", self.of(author).base);
-                    found.push(self.of(author).refuse(&field, reasons::TASK_RUN_GENERATION_FAILED, message));
+                    let message = format!(
+                        "non-existent variable in {reference:?}: {}.{field}",
+                        self.of(author).base
+                    );
+                    found.push(self.of(author).refuse(
+                        &field,
+                        reasons::TASK_RUN_GENERATION_FAILED,
+                        message,
+                    ));
                 }
             }
         }
@@ -303,11 +381,17 @@ impl Context<'_> {
             found.push(site.refuse(field, reasons::TASK_RUN_GENERATION_FAILED, message));
         };
         match text {
-            Text::Single(text) => self.string(&format!("{}.{field}", site.base), text, false, &mut |m| refuse(field, m)),
+            Text::Single(text) => {
+                self.string(&format!("{}.{field}", site.base), text, false, &mut |m| {
+                    refuse(field, m)
+                })
+            }
             Text::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     let field = format!("{field}[{index}]");
-                    self.string(&format!("{}.{field}", site.base), item, true, &mut |message| refuse(&field, message));
+                    self.string(&format!("{}.{field}", site.base), item, true, &mut |message| {
+                        refuse(&field, message)
+                    });
                 }
             }
         }
@@ -320,7 +404,10 @@ impl Context<'_> {
             let (name, part) = match reference.target {
                 Target::Param { name, part } => (name, part),
                 Target::Nested => {
-                    refuse(format!("a reference inside the reference that begins {:?} cannot be resolved: {place}", reference.text));
+                    refuse(format!(
+                        "a reference inside the reference that begins {:?} cannot be resolved: {place}",
+                        reference.text
+                    ));
                     continue;
                 }
                 Target::ResultPath { .. } | Target::Named(_) => continue,
@@ -341,7 +428,10 @@ impl Context<'_> {
                     if let Some(Value::List(items)) = self.params.get(name)
                         && index >= items.len()
                     {
-                        refuse(format!("[User error] non-existent param references:[{}]", reference.text));
+                        refuse(format!(
+                            "[User error] non-existent param references:[{}]",
+                            reference.text
+                        ));
                     }
                 }
                 (Some(_), Part::Whole) => {
@@ -350,11 +440,17 @@ impl Context<'_> {
                         && text == reference.text
                         && value.is_empty()
                     {
-                        refuse(format!("the image is empty once {:?} is replaced: {place}", reference.text));
+                        refuse(format!(
+                            "the image is empty once {:?} is replaced: {place}",
+                            reference.text
+                        ));
                     }
                 }
                 (Some(_), Part::All | Part::Item(_)) => {
-                    refuse(format!("variable type invalid in {:?}: {name:?} is not an array: {place}", reference.text));
+                    refuse(format!(
+                        "variable type invalid in {:?}: {name:?} is not an array: {place}",
+                        reference.text
+                    ));
                 }
             }
         }
@@ -362,20 +458,30 @@ impl Context<'_> {
 
     /// References in a value to parameters that do not exist. A value is put in as it is, so one to a parameter stays as text.
     fn undeclared(&self, text: &str, declared: &[Parameter]) -> Vec<String> {
-        let exists = |name: &str| SYSTEM_PARAMS.contains(&name) || declared.iter().any(|parameter| parameter.name == name);
-        let found = reference_text::references(text).into_iter().filter(|reference| match reference.target {
-            Target::Param { name, .. } => !exists(name),
-            _ => false,
-        });
+        let exists = |name: &str| {
+            SYSTEM_PARAMS.contains(&name) || declared.iter().any(|parameter| parameter.name == name)
+        };
+        let found =
+            reference_text::references(text).into_iter().filter(|reference| {
+                match reference.target {
+                    Target::Param { name, .. } => !exists(name),
+                    _ => false,
+                }
+            });
         found.map(|reference| reference.text.to_owned()).collect()
     }
 }
 
 fn is_parameter_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
 fn must_be_read_only(volume: &Volume) -> bool {
-    volume.config_map.is_some() || volume.secret.is_some() || volume.downward_api.is_some() || volume.projected.is_some()
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
 }

@@ -33,7 +33,11 @@ pub fn validate(loaded: &Loaded, settings: &Settings) -> Result<Checked, Vec<Ref
     found.extend(run_alone(&run_site, &roots.buildrun, settings));
     found.extend(build_of(&run_site, loaded, settings));
     if roots.buildrun.spec.is_canceled() {
-        found.push(run_site.refuse("state", reasons::BUILD_RUN_CANCELED, "the BuildRun is marked canceled."));
+        found.push(run_site.refuse(
+            "state",
+            reasons::BUILD_RUN_CANCELED,
+            "the BuildRun is marked canceled.",
+        ));
     }
     found.extend(account(&run_site, loaded));
     if let Some(effective) = Effective::of(roots) {
@@ -75,12 +79,27 @@ pub fn validate_build(build: &Build, loaded: &Loaded, settings: &Settings) -> Ve
 }
 
 /// What the Build says of its strategy. Of parameters, volumes and step resources, upstream shows the last that is wrong.
-fn of_strategy(site: &Site, spec: &BuildSpec, strategy: Option<&Presence<Strategy>>) -> Vec<Refusal> {
-    let mut found: Vec<Refusal> = strategy::registered(site, &spec.strategy, strategy).into_iter().collect();
+fn of_strategy(
+    site: &Site,
+    spec: &BuildSpec,
+    strategy: Option<&Presence<Strategy>>,
+) -> Vec<Refusal> {
+    let mut found: Vec<Refusal> =
+        strategy::registered(site, &spec.strategy, strategy).into_iter().collect();
     if let Some(strategy) = strategy.and_then(|strategy| strategy.found()) {
         let strategy = strategy.spec();
-        let given: Vec<_> = spec.param_values.iter().enumerate().map(|(index, value)| (value, site, index)).collect();
-        found.extend(strategy::step_resources(site, "strategy.stepResources", strategy, &spec.strategy.step_resources));
+        let given: Vec<_> = spec
+            .param_values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| (value, site, index))
+            .collect();
+        found.extend(strategy::step_resources(
+            site,
+            "strategy.stepResources",
+            strategy,
+            &spec.strategy.step_resources,
+        ));
         found.extend(strategy::volumes(site, strategy, &spec.volumes));
         found.extend(parameters::validate(&strategy.parameters, &given, None));
     }
@@ -93,7 +112,11 @@ fn run_alone(site: &Site, run: &BuildRun, settings: &Settings) -> Vec<Refusal> {
     let broken = label_value(run.metadata.name.as_deref().unwrap_or_default());
     if !broken.is_empty() {
         let place = Site { base: String::new(), ..site.clone() };
-        found.push(place.refuse("metadata.name", reasons::BUILD_RUN_NAME_INVALID, broken.join(", ")));
+        found.push(place.refuse(
+            "metadata.name",
+            reasons::BUILD_RUN_NAME_INVALID,
+            broken.join(", "),
+        ));
     }
     let build = &run.spec.build;
     match (&build.name, &build.spec) {
@@ -110,9 +133,16 @@ fn run_alone(site: &Site, run: &BuildRun, settings: &Settings) -> Vec<Refusal> {
         (None, Some(spec)) => found.extend(overrides(site, &run.spec, spec)),
         (Some(_), None) => {}
     }
-    for (index, variable) in run.spec.env.iter().enumerate().filter(|(_, variable)| settings.forbids_env(&variable.name)) {
-        let message = format!("environment variable {:?} is forbidden for security reasons", variable.name);
-        found.push(site.refuse(&format!("env[{index}].name"), reasons::SPEC_ENV_NAME_FORBIDDEN, message));
+    for (index, variable) in
+        run.spec.env.iter().enumerate().filter(|(_, variable)| settings.forbids_env(&variable.name))
+    {
+        let message =
+            format!("environment variable {:?} is forbidden for security reasons", variable.name);
+        found.push(site.refuse(
+            &format!("env[{index}].name"),
+            reasons::SPEC_ENV_NAME_FORBIDDEN,
+            message,
+        ));
     }
     found
 }
@@ -124,11 +154,16 @@ fn overrides(site: &Site, run: &BuildRunSpec, build: &BuildSpec) -> Vec<Refusal>
         if is_set {
             let message = match field {
                 "build.spec.trigger" => {
-                    "cannot use 'triggers' override in the 'BuildRun', only allowed in the 'Build'".to_owned()
+                    "cannot use 'triggers' override in the 'BuildRun', only allowed in the 'Build'"
+                        .to_owned()
                 }
                 _ => format!("cannot use '{field}' override and 'buildSpec' simultaneously"),
             };
-            found.push(site.refuse(field, reasons::BUILD_RUN_BUILD_FIELD_OVERRIDE_FORBIDDEN, message));
+            found.push(site.refuse(
+                field,
+                reasons::BUILD_RUN_BUILD_FIELD_OVERRIDE_FORBIDDEN,
+                message,
+            ));
         }
     };
     forbid(run.output.is_some(), "output");
@@ -148,7 +183,12 @@ fn overrides(site: &Site, run: &BuildRunSpec, build: &BuildSpec) -> Vec<Refusal>
 fn build_of(site: &Site, loaded: &Loaded, settings: &Settings) -> Vec<Refusal> {
     let reference = &loaded.roots.buildrun.spec.build;
     if let Some(spec) = &reference.spec {
-        return embedded(&Site { base: "spec.build.spec".into(), ..site.clone() }, spec, loaded, settings);
+        return embedded(
+            &Site { base: "spec.build.spec".into(), ..site.clone() },
+            spec,
+            loaded,
+            settings,
+        );
     }
     match (&reference.name, loaded.roots.build.as_ref()) {
         (Some(_), Some(Presence::Found(build))) => {
@@ -164,7 +204,11 @@ fn build_of(site: &Site, loaded: &Loaded, settings: &Settings) -> Vec<Refusal> {
             found
         }
         (Some(name), _) => {
-            vec![site.refuse("build.name", reasons::BUILD_NOT_FOUND, format!("build.shipwright.io {name:?} not found"))]
+            vec![site.refuse(
+                "build.name",
+                reasons::BUILD_NOT_FOUND,
+                format!("build.shipwright.io {name:?} not found"),
+            )]
         }
         (None, _) => Vec::new(),
     }
@@ -195,13 +239,19 @@ fn embedded(site: &Site, spec: &BuildSpec, loaded: &Loaded, settings: &Settings)
 /// The account that the run names must be there; of the default ones, one.
 fn account(site: &Site, loaded: &Loaded) -> Option<Refusal> {
     let name = loaded.roots.buildrun.spec.service_account.as_deref()?;
-    let absent = name != GENERATED_ACCOUNT && loaded.service_accounts.get(name).is_some_and(Presence::is_absent);
+    let absent = name != GENERATED_ACCOUNT
+        && loaded.service_accounts.get(name).is_some_and(Presence::is_absent);
     let message = format!("service account {name} not found");
     absent.then(|| site.refuse("serviceAccount", reasons::SERVICE_ACCOUNT_NOT_FOUND, message))
 }
 
 /// What Build, run and strategy come to together.
-fn with_build(run: &ObjectName, loaded: &Loaded, effective: &Effective<'_>, settings: &Settings) -> Vec<Refusal> {
+fn with_build(
+    run: &ObjectName,
+    loaded: &Loaded,
+    effective: &Effective<'_>,
+    settings: &Settings,
+) -> Vec<Refusal> {
     let run_site = Site::own(run, "spec");
     let build_site = build_site(run, effective);
     let Some(strategy) = effective.strategy else { return Vec::new() };
@@ -210,8 +260,11 @@ fn with_build(run: &ObjectName, loaded: &Loaded, effective: &Effective<'_>, sett
     let mut found = Vec::new();
 
     let of = |author| if author == Author::Build { &build_site } else { &run_site };
-    let given: Vec<_> =
-        effective.param_values().into_values().map(|(value, author, index)| (value, of(author), index)).collect();
+    let given: Vec<_> = effective
+        .param_values()
+        .into_values()
+        .map(|(value, author, index)| (value, of(author), index))
+        .collect();
     found.extend(parameters::validate(&spec.parameters, &given, Some(&run_site)));
     found.extend(strategy::volumes(&run_site, spec, &own.volumes));
     found.extend(strategy::step_resources(&run_site, "stepResources", spec, &own.step_resources));
@@ -221,16 +274,36 @@ fn with_build(run: &ObjectName, loaded: &Loaded, effective: &Effective<'_>, sett
     found.extend(scheduling::runtime_class_name(&run_site, own.runtime_class_name.as_deref()));
     found.extend(platforms(&build_site, &run_site, effective));
 
-    let mut params = Params::system(effective.image(), effective.insecure(), &effective.source_context());
-    let values = effective.param_values().into_iter().map(|(name, (value, ..))| (name, value)).collect();
+    let mut params =
+        Params::system(effective.image(), effective.insecure(), &effective.source_context());
+    let values =
+        effective.param_values().into_iter().map(|(name, (value, ..))| (name, value)).collect();
     let strategy_site = Site::of(run, &strategy_name(strategy), "spec");
     for unresolved in params.declare(&spec.parameters, &values) {
-        let index = spec.parameters.iter().position(|parameter| parameter.name == unresolved.parameter).unwrap_or_default();
-        let message = format!("metadata configuration: parameter {:?}: {}", unresolved.parameter, unresolved.why);
-        found.push(strategy_site.refuse(&format!("parameters[{index}].default"), reasons::TASK_RUN_GENERATION_FAILED, message));
+        let index = spec
+            .parameters
+            .iter()
+            .position(|parameter| parameter.name == unresolved.parameter)
+            .unwrap_or_default();
+        let message = format!(
+            "metadata configuration: parameter {:?}: {}",
+            unresolved.parameter, unresolved.why
+        );
+        found.push(strategy_site.refuse(
+            &format!("parameters[{index}].default"),
+            reasons::TASK_RUN_GENERATION_FAILED,
+            message,
+        ));
     }
-    let context =
-        generation::Context { strategy_site, build_site, run_site, strategy, effective: *effective, params: &params, settings };
+    let context = generation::Context {
+        strategy_site,
+        build_site,
+        run_site,
+        strategy,
+        effective: *effective,
+        params: &params,
+        settings,
+    };
     found.extend(context.refusals());
     found.extend(mounted(run, loaded, effective));
     found
@@ -254,12 +327,24 @@ fn platforms(build_site: &Site, run_site: &Site, effective: &Effective<'_>) -> V
 /// Secrets and ConfigMaps that the pod mounts must be there.
 fn mounted(run: &ObjectName, loaded: &Loaded, effective: &Effective<'_>) -> Vec<Refusal> {
     let references = super::references(&loaded.roots);
-    let site = effective.strategy.map_or_else(|| Site::own(run, "spec"), |strategy| Site::of(run, &strategy_name(strategy), "spec"));
-    let absent_secrets = references.secrets.iter().filter(|name| loaded.secrets.get(*name).is_some_and(Presence::is_absent));
-    let absent_maps = references.config_maps.iter().filter(|name| loaded.config_maps.get(*name).is_some_and(Presence::is_absent));
+    let site = effective.strategy.map_or_else(
+        || Site::own(run, "spec"),
+        |strategy| Site::of(run, &strategy_name(strategy), "spec"),
+    );
+    let absent_secrets = references
+        .secrets
+        .iter()
+        .filter(|name| loaded.secrets.get(*name).is_some_and(Presence::is_absent));
+    let absent_maps = references
+        .config_maps
+        .iter()
+        .filter(|name| loaded.config_maps.get(*name).is_some_and(Presence::is_absent));
     let secrets = absent_secrets.map(|name| format!("Secret {name:?} not found"));
     let maps = absent_maps.map(|name| format!("ConfigMap {name:?} not found"));
-    secrets.chain(maps).map(|message| site.refuse("volumes", reasons::VOLUME_DOES_NOT_EXIST, message)).collect()
+    secrets
+        .chain(maps)
+        .map(|message| site.refuse("volumes", reasons::VOLUME_DOES_NOT_EXIST, message))
+        .collect()
 }
 
 /// Where the effective Build's spec stands. The run carries what only the run found out.
@@ -272,15 +357,27 @@ fn build_site(run: &ObjectName, effective: &Effective<'_>) -> Site {
 
 fn buildrun_name(run: &BuildRun) -> ObjectName {
     let metadata = &run.metadata;
-    ObjectName { kind: BuildRun::KIND, namespace: metadata.namespace.clone(), name: metadata.name.clone().unwrap_or_default() }
+    ObjectName {
+        kind: BuildRun::KIND,
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone().unwrap_or_default(),
+    }
 }
 
 fn build_name(build: &Build) -> ObjectName {
     let metadata = &build.metadata;
-    ObjectName { kind: Build::KIND, namespace: metadata.namespace.clone(), name: metadata.name.clone().unwrap_or_default() }
+    ObjectName {
+        kind: Build::KIND,
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone().unwrap_or_default(),
+    }
 }
 
 fn strategy_name(strategy: &Strategy) -> ObjectName {
     let metadata = strategy.metadata();
-    ObjectName { kind: strategy.kind(), namespace: metadata.namespace.clone(), name: strategy.name().to_owned() }
+    ObjectName {
+        kind: strategy.kind(),
+        namespace: metadata.namespace.clone(),
+        name: strategy.name().to_owned(),
+    }
 }

@@ -16,29 +16,49 @@ const RESERVED_PREFIX: &str = "shp-";
 pub type Given<'a> = (&'a ParamValue, &'a Site, usize);
 
 /// Judges values; `complete` says that every required parameter must have one by now.
-pub fn validate(declared: &[Parameter], given: &[Given<'_>], complete: Option<&Site>) -> Vec<Refusal> {
+pub fn validate(
+    declared: &[Parameter],
+    given: &[Given<'_>],
+    complete: Option<&Site>,
+) -> Vec<Refusal> {
     let mut found = Vec::new();
     let mut report = |offenders: Vec<(String, Option<Given<'_>>)>, reason, text: &str| {
         let Some((_, first)) = offenders.first() else { return };
         let names: Vec<&str> = offenders.iter().map(|(name, _)| name.as_str()).collect();
         let message = format!("{text}{}", names.join(", "));
         match (first, complete) {
-            (Some((_, site, index)), _) => found.push(site.refuse(&format!("paramValues[{index}]"), reason, message)),
+            (Some((_, site, index)), _) => {
+                found.push(site.refuse(&format!("paramValues[{index}]"), reason, message))
+            }
             (None, Some(site)) => found.push(site.refuse("paramValues", reason, message)),
             (None, None) => {}
         }
     };
 
     let named = |matches: &dyn Fn(&str) -> bool| -> Vec<(String, Option<Given<'_>>)> {
-        given.iter().filter(|(value, ..)| matches(&value.name)).map(|given| (given.0.name.clone(), Some(*given))).collect()
+        given
+            .iter()
+            .filter(|(value, ..)| matches(&value.name))
+            .map(|given| (given.0.name.clone(), Some(*given)))
+            .collect()
     };
     let reserved = |name: &str| RESERVED.contains(&name) || name.starts_with(RESERVED_PREFIX);
-    report(named(&reserved), reasons::RESTRICTED_PARAMETERS_IN_USE, "The following parameters are restricted and cannot be set: ");
-    let undefined = |name: &str| !reserved(name) && !declared.iter().any(|parameter| parameter.name == name);
-    report(named(&undefined), reasons::UNDEFINED_PARAMETER, "The following parameters are not defined in the build strategy: ");
+    report(
+        named(&reserved),
+        reasons::RESTRICTED_PARAMETERS_IN_USE,
+        "The following parameters are restricted and cannot be set: ",
+    );
+    let undefined =
+        |name: &str| !reserved(name) && !declared.iter().any(|parameter| parameter.name == name);
+    report(
+        named(&undefined),
+        reasons::UNDEFINED_PARAMETER,
+        "The following parameters are not defined in the build strategy: ",
+    );
 
     // A later value of the same name wins, as in the merge of Build and BuildRun.
-    let by_name: BTreeMap<&str, Given<'_>> = given.iter().map(|given| (given.0.name.as_str(), *given)).collect();
+    let by_name: BTreeMap<&str, Given<'_>> =
+        given.iter().map(|given| (given.0.name.as_str(), *given)).collect();
     let judge = |offends: &dyn Fn(&Parameter, Option<&ParamValue>) -> usize| -> Vec<(String, Option<Given<'_>>)> {
         declared
             .iter()
@@ -52,7 +72,11 @@ pub fn validate(declared: &[Parameter], given: &[Given<'_>], complete: Option<&S
     report(
         judge(&|parameter, given| {
             usize::from(given.is_some_and(|given| {
-                if is_array(parameter) { inline_keys(&single(given)) > 0 } else { given.values.is_some() }
+                if is_array(parameter) {
+                    inline_keys(&single(given)) > 0
+                } else {
+                    given.values.is_some()
+                }
             }))
         }),
         reasons::WRONG_PARAMETER_VALUE_TYPE,
@@ -61,8 +85,13 @@ pub fn validate(declared: &[Parameter], given: &[Given<'_>], complete: Option<&S
     if complete.is_some() {
         report(
             judge(&|parameter, given| {
-                let has_default = if is_array(parameter) { parameter.defaults.is_some() } else { parameter.default.is_some() };
-                let has_value = given.is_some_and(|given| given.values.is_some() || inline_keys(&single(given)) > 0);
+                let has_default = if is_array(parameter) {
+                    parameter.defaults.is_some()
+                } else {
+                    parameter.default.is_some()
+                };
+                let has_value = given
+                    .is_some_and(|given| given.values.is_some() || inline_keys(&single(given)) > 0);
                 usize::from(!has_default && !has_value)
             }),
             reasons::MISSING_PARAMETER_VALUES,
@@ -70,14 +99,20 @@ pub fn validate(declared: &[Parameter], given: &[Given<'_>], complete: Option<&S
         );
     }
     report(
-        judge(&|_, given| usize::from(given.is_some_and(|given| all(given).iter().any(|value| inline_keys(value) > 1)))),
+        judge(&|_, given| {
+            usize::from(
+                given.is_some_and(|given| all(given).iter().any(|value| inline_keys(value) > 1)),
+            )
+        }),
         reasons::INCONSISTENT_PARAMETER_VALUES,
         "The following parameters have more than one of 'configMapValue', 'secretValue', and 'value' set: ",
     );
     report(
         judge(&|_, given| {
             let items = given.and_then(|given| given.values.as_ref());
-            usize::from(items.is_some_and(|items| items.iter().any(|value| inline_keys(value) == 0)))
+            usize::from(
+                items.is_some_and(|items| items.iter().any(|value| inline_keys(value) == 0)),
+            )
         }),
         reasons::EMPTY_ARRAY_ITEM_PARAMETER_VALUES,
         "The values for the following array parameters are containing at least one item where none of 'configMapValue', 'secretValue', and 'value' are set: ",
@@ -97,7 +132,9 @@ pub fn validate(declared: &[Parameter], given: &[Given<'_>], complete: Option<&S
 
 /// How many of the three keys of a single value are there.
 fn inline_keys(value: &SingleValue) -> usize {
-    usize::from(value.value.is_some()) + usize::from(value.config_map_value.is_some()) + usize::from(value.secret_value.is_some())
+    usize::from(value.value.is_some())
+        + usize::from(value.config_map_value.is_some())
+        + usize::from(value.secret_value.is_some())
 }
 
 /// The value itself and the items of its list.
@@ -105,7 +142,14 @@ fn all(value: &ParamValue) -> Vec<SingleValue> {
     std::iter::once(single(value)).chain(value.values.iter().flatten().cloned()).collect()
 }
 
-fn incomplete(given: Option<&ParamValue>, key: impl Fn(&SingleValue) -> Option<&ObjectKeyRef>) -> usize {
+fn incomplete(
+    given: Option<&ParamValue>,
+    key: impl Fn(&SingleValue) -> Option<&ObjectKeyRef>,
+) -> usize {
     let Some(given) = given else { return 0 };
-    all(given).iter().filter_map(key).filter(|key| key.name.is_empty() || key.key.is_empty()).count()
+    all(given)
+        .iter()
+        .filter_map(key)
+        .filter(|key| key.name.is_empty() || key.key.is_empty())
+        .count()
 }

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Volume;
-use slipway_step::protocol::{BundleCommand, CREDENTIALS_DIR, Credential, GitCommand, ImageCommand, results as names, result_path};
+use slipway_step::protocol::{
+    BundleCommand, CREDENTIALS_DIR, Credential, GitCommand, ImageCommand, result_path,
+    results as names,
+};
 
 use crate::api::Step;
 use crate::plan::checked::{
-    Account, Checked, CheckedOutput, CheckedSource, Placement, Run, StrategyFacts, StrategyStep, results,
+    Account, Checked, CheckedOutput, CheckedSource, Placement, Run, StrategyFacts, StrategyStep,
+    results,
 };
 use crate::plan::effective::{Effective, SourceOf};
 use crate::plan::identity::{IDENTITY_FILES_ANNOTATION, Identity};
@@ -81,16 +85,22 @@ fn strategy(effective: &Effective<'_>) -> StrategyFacts {
     let Some(strategy) = effective.strategy else { return StrategyFacts::default() };
     let metadata = strategy.metadata();
     let annotations = metadata.annotations.clone().unwrap_or_default();
-    let identity_files = annotations.get(IDENTITY_FILES_ANNOTATION).is_some_and(|value| value == "true");
+    let identity_files =
+        annotations.get(IDENTITY_FILES_ANNOTATION).is_some_and(|value| value == "true");
     StrategyFacts {
         kind: strategy.kind(),
         name: strategy.name().to_owned(),
         generation: metadata.generation.unwrap_or(FIRST_GENERATION),
-        identity: strategy.spec().security_context.map(|ids| Identity { uid: ids.run_as_user, gid: ids.run_as_group }),
+        identity: strategy
+            .spec()
+            .security_context
+            .map(|ids| Identity { uid: ids.run_as_user, gid: ids.run_as_group }),
         identity_files,
         annotations: annotations
             .into_iter()
-            .filter(|(key, _)| key != LAST_APPLIED && !OWN.iter().any(|prefix| key.starts_with(prefix)))
+            .filter(|(key, _)| {
+                key != LAST_APPLIED && !OWN.iter().any(|prefix| key.starts_with(prefix))
+            })
             .collect(),
     }
 }
@@ -130,7 +140,9 @@ fn source(effective: &Effective<'_>, settings: &Settings) -> CheckedSource {
             },
         },
         SourceOf::Local(local) => CheckedSource::Upload {
-            timeout: local.timeout.as_ref().map(|timeout| timeout.parse().map_or_else(|_| timeout.0.clone(), |t| t.to_string())),
+            timeout: local.timeout.as_ref().map(|timeout| {
+                timeout.parse().map_or_else(|_| timeout.0.clone(), |t| t.to_string())
+            }),
         },
         SourceOf::Nothing => CheckedSource::Nothing,
     }
@@ -140,10 +152,17 @@ fn output(effective: &Effective<'_>, settings: &Settings) -> CheckedOutput {
     if !effective.has_image_step() {
         return CheckedOutput { command: None, secret: None };
     }
-    let pairs = |map: BTreeMap<&str, &str>| map.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let pairs = |map: BTreeMap<&str, &str>| {
+        map.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+    };
     let scan = effective.vulnerability_scan().filter(|scan| scan.enabled == Some(true));
     let timestamp = effective.timestamp().map(|(text, _)| text);
-    let created = effective.buildrun.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+    let created = effective
+        .buildrun
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(0, |time| time.0.as_second());
     let pushes = effective.steps().iter().any(|step| effective.writes_output(step));
     let secret = effective.push_secret().map(String::from);
     let command = ImageCommand {
@@ -151,14 +170,17 @@ fn output(effective: &Effective<'_>, settings: &Settings) -> CheckedOutput {
         annotations: pairs(effective.annotations()),
         labels: pairs(effective.labels()),
         vuln_settings: scan.map(|scan| serde_json::json!(scan).to_string()),
-        vuln_count_limit: scan.map(|_| settings.vulnerability_count_limit).filter(|limit| *limit > 0),
+        vuln_count_limit: scan
+            .map(|_| settings.vulnerability_count_limit)
+            .filter(|limit| *limit > 0),
         image_timestamp: match timestamp {
             None | Some("SourceTimestamp") => None,
             Some("Zero") => Some("0".into()),
             Some("BuildTimestamp") => Some(created.to_string()),
             Some(number) => Some(number.into()),
         },
-        image_timestamp_file: (timestamp == Some("SourceTimestamp")).then(|| result_path(names::SOURCE_TIMESTAMP)),
+        image_timestamp_file: (timestamp == Some("SourceTimestamp"))
+            .then(|| result_path(names::SOURCE_TIMESTAMP)),
         image: effective.image().into(),
         insecure: effective.insecure(),
         result_file_image_digest: Some(result_path(names::IMAGE_DIGEST)),
@@ -170,9 +192,14 @@ fn output(effective: &Effective<'_>, settings: &Settings) -> CheckedOutput {
 }
 
 fn substitution(effective: &Effective<'_>, run: &Run, source: &CheckedSource) -> Substitution {
-    let mut params = Params::system(effective.image(), effective.insecure(), &effective.source_context());
-    let values = effective.param_values().into_iter().map(|(name, (value, ..))| (name, value)).collect();
-    let declared = effective.strategy.map(|strategy| strategy.spec().parameters.as_slice()).unwrap_or_default();
+    let mut params =
+        Params::system(effective.image(), effective.insecure(), &effective.source_context());
+    let values =
+        effective.param_values().into_iter().map(|(name, (value, ..))| (name, value)).collect();
+    let declared = effective
+        .strategy
+        .map(|strategy| strategy.spec().parameters.as_slice())
+        .unwrap_or_default();
     params.declare(declared, &values);
     let named = [
         ("context.taskRun.name", run.executor.clone()),
@@ -190,16 +217,25 @@ fn substitution(effective: &Effective<'_>, run: &Run, source: &CheckedSource) ->
     Substitution::new(params, named, results(source).into_iter().collect())
 }
 
-fn steps(effective: &Effective<'_>, loaded: &Loaded, substitution: &Substitution) -> Vec<StrategyStep> {
-    let merged: Vec<_> = effective.env().into_iter().map(|(_, _, variable)| variable.clone()).collect();
+fn steps(
+    effective: &Effective<'_>,
+    loaded: &Loaded,
+    substitution: &Substitution,
+) -> Vec<StrategyStep> {
+    let merged: Vec<_> =
+        effective.env().into_iter().map(|(_, _, variable)| variable.clone()).collect();
     let make = |mut step: Step| {
         let writes_output = effective.writes_output(&step);
         if step.command.is_empty()
-            && let Some(Presence::Found(image)) = step.image.as_ref().and_then(|image| loaded.image_commands.get(image))
+            && let Some(Presence::Found(image)) =
+                step.image.as_ref().and_then(|image| loaded.image_commands.get(image))
         {
             // An image without ENTRYPOINT runs its CMD even where the step gives arguments.
-            let (program, arguments) =
-                if image.entrypoint.is_empty() { (&image.cmd, &[][..]) } else { (&image.entrypoint, &image.cmd[..]) };
+            let (program, arguments) = if image.entrypoint.is_empty() {
+                (&image.cmd, &[][..])
+            } else {
+                (&image.entrypoint, &image.cmd[..])
+            };
             step.command.clone_from(program);
             if step.args.is_empty() {
                 step.args = arguments.to_vec();
@@ -209,7 +245,9 @@ fn steps(effective: &Effective<'_>, loaded: &Loaded, substitution: &Substitution
         let mut names = BTreeSet::new();
         visit_step(&mut step, &mut |_, text| match &text {
             Text::Single(text) => names.extend(used(text).map(String::from)),
-            Text::List(items) => names.extend(items.iter().flat_map(|item| used(item)).map(String::from)),
+            Text::List(items) => {
+                names.extend(items.iter().flat_map(|item| used(item)).map(String::from))
+            }
         });
         visit_step(&mut step, &mut |_, text| substitution.apply(text));
         let mut env = substitution.params().env_for(&names);
@@ -245,14 +283,21 @@ fn account(loaded: &Loaded, effective: &Effective<'_>) -> (Account, Vec<Credenti
         let secrets: Vec<String> = push.map(String::from).into_iter().collect();
         return (Account::Generated { secrets: secrets.clone() }, credentials(loaded, secrets));
     }
-    let there = |name: &&str| loaded.service_accounts.get(*name).is_some_and(|account| account.found().is_some());
+    let there = |name: &&str| {
+        loaded.service_accounts.get(*name).is_some_and(|account| account.found().is_some())
+    };
     let [first, last] = DEFAULT_ACCOUNTS;
     let name = asked.unwrap_or_else(|| Some(first).filter(there).unwrap_or(last));
     let account = loaded.service_accounts.get(name).and_then(Presence::found);
-    let listed = account.iter().flat_map(|account| account.secrets.iter().flatten()).filter_map(|secret| secret.name.clone());
+    let listed = account
+        .iter()
+        .flat_map(|account| account.secrets.iter().flatten())
+        .filter_map(|secret| secret.name.clone());
     let mut secrets: Vec<String> = listed.collect();
-    secrets.extend(push.filter(|push| !secrets.iter().any(|secret| secret == push)).map(String::from));
-    let token = account.is_none_or(|account| account.automount_service_account_token != Some(false));
+    secrets
+        .extend(push.filter(|push| !secrets.iter().any(|secret| secret == push)).map(String::from));
+    let token =
+        account.is_none_or(|account| account.automount_service_account_token != Some(false));
     (Account::Named { name: name.to_owned(), token }, credentials(loaded, secrets))
 }
 
@@ -276,15 +321,27 @@ fn credentials(loaded: &Loaded, secrets: Vec<String>) -> Vec<Credential> {
         };
         let name = || secret.clone();
         match facts.type_.as_deref() {
-            Some("kubernetes.io/dockerconfigjson") => found.push(Credential::DockerConfig { secret: name() }),
+            Some("kubernetes.io/dockerconfigjson") => {
+                found.push(Credential::DockerConfig { secret: name() })
+            }
             Some("kubernetes.io/dockercfg") => found.push(Credential::Dockercfg { secret: name() }),
             Some("kubernetes.io/basic-auth") => {
                 let registries = targets(DOCKER).into_iter();
-                found.extend(registries.map(|registry| Credential::DockerBasic { secret: name(), registry }));
-                found.extend(targets(GIT).into_iter().map(|url| Credential::GitBasic { secret: name(), url }));
+                found.extend(
+                    registries.map(|registry| Credential::DockerBasic { secret: name(), registry }),
+                );
+                found.extend(
+                    targets(GIT)
+                        .into_iter()
+                        .map(|url| Credential::GitBasic { secret: name(), url }),
+                );
             }
             Some("kubernetes.io/ssh-auth") => {
-                found.extend(targets(GIT).into_iter().map(|host| Credential::GitSsh { secret: name(), host }));
+                found.extend(
+                    targets(GIT)
+                        .into_iter()
+                        .map(|host| Credential::GitSsh { secret: name(), host }),
+                );
             }
             _ => {}
         }

@@ -31,14 +31,21 @@ pub fn tolerations(site: &Site, tolerations: &[Toleration]) -> Vec<Refusal> {
     let mut found = Vec::new();
     for (index, toleration) in tolerations.iter().enumerate() {
         let mut refuse = |field: &str, message: String| {
-            found.push(site.refuse(&format!("tolerations[{index}].{field}"), reasons::TOLERATION_NOT_VALID, message));
+            found.push(site.refuse(
+                &format!("tolerations[{index}].{field}"),
+                reasons::TOLERATION_NOT_VALID,
+                message,
+            ));
         };
         let broken = qualified_name(toleration.key.as_deref().unwrap_or_default());
         if !broken.is_empty() {
             refuse("key", format!("Toleration key not valid: {}", broken.join(", ")));
         }
         if !matches!(toleration.operator.as_deref(), Some("Exists" | "Equal")) {
-            refuse("operator", "Toleration operator not valid. Must be one of: 'Exists', 'Equal'".into());
+            refuse(
+                "operator",
+                "Toleration operator not valid. Must be one of: 'Exists', 'Equal'".into(),
+            );
         }
         let broken = label_value(toleration.value.as_deref().unwrap_or_default());
         if !broken.is_empty() {
@@ -58,12 +65,14 @@ pub fn tolerations(site: &Site, tolerations: &[Toleration]) -> Vec<Refusal> {
 pub fn scheduler_name(site: &Site, name: Option<&str>) -> Option<Refusal> {
     let broken = qualified_name(name?);
     let message = format!("Scheduler name not valid: {}", broken.join(", "));
-    (!broken.is_empty()).then(|| site.refuse("schedulerName", reasons::SCHEDULER_NAME_NOT_VALID, message))
+    (!broken.is_empty())
+        .then(|| site.refuse("schedulerName", reasons::SCHEDULER_NAME_NOT_VALID, message))
 }
 
 /// Must be a DNS subdomain.
 pub fn runtime_class_name(site: &Site, name: Option<&str>) -> Option<Refusal> {
     let broken = dns_subdomain(name?);
     let message = format!("RuntimeClassName not valid: {}", broken.join(", "));
-    (!broken.is_empty()).then(|| site.refuse("runtimeClassName", reasons::RUNTIME_CLASS_NAME_NOT_VALID, message))
+    (!broken.is_empty())
+        .then(|| site.refuse("runtimeClassName", reasons::RUNTIME_CLASS_NAME_NOT_VALID, message))
 }

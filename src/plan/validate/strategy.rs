@@ -11,7 +11,11 @@ pub const NAMESPACED: &str = "BuildStrategy";
 pub const CLUSTER: &str = "ClusterBuildStrategy";
 
 /// The strategy must be there, for the Build's own status.
-pub fn registered(site: &Site, reference: &StrategyRef, strategy: Option<&Presence<Strategy>>) -> Option<Refusal> {
+pub fn registered(
+    site: &Site,
+    reference: &StrategyRef,
+    strategy: Option<&Presence<Strategy>>,
+) -> Option<Refusal> {
     let absent = strategy.is_none_or(Presence::is_absent);
     let name = &reference.name;
     match reference.kind.as_deref() {
@@ -26,7 +30,9 @@ pub fn registered(site: &Site, reference: &StrategyRef, strategy: Option<&Presen
         }
         None | Some(NAMESPACED | CLUSTER) => None,
         Some(kind) => {
-            let message = format!("unknown strategy kind {kind} used, must be one of BuildStrategy, or ClusterBuildStrategy");
+            let message = format!(
+                "unknown strategy kind {kind} used, must be one of BuildStrategy, or ClusterBuildStrategy"
+            );
             Some(site.refuse("strategy.kind", reasons::UNKNOWN_BUILD_STRATEGY_KIND, message))
         }
     }
@@ -37,25 +43,42 @@ pub fn volumes(site: &Site, strategy: &StrategySpec, volumes: &[BuildVolume]) ->
     let mut found = Vec::new();
     for (index, volume) in volumes.iter().enumerate() {
         let name = &volume.name;
-        let (reason, message) = match strategy.volumes.iter().find(|declared| declared.volume.name == *name) {
-            None => (reasons::UNDEFINED_VOLUME, format!("Volume {name:?} is not defined in the Strategy")),
-            Some(declared) if declared.overridable != Some(true) => {
-                (reasons::VOLUME_NOT_OVERRIDABLE, format!("Volume {name:?} is not overridable in the Strategy"))
-            }
-            Some(_) => continue,
-        };
+        let (reason, message) =
+            match strategy.volumes.iter().find(|declared| declared.volume.name == *name) {
+                None => (
+                    reasons::UNDEFINED_VOLUME,
+                    format!("Volume {name:?} is not defined in the Strategy"),
+                ),
+                Some(declared) if declared.overridable != Some(true) => (
+                    reasons::VOLUME_NOT_OVERRIDABLE,
+                    format!("Volume {name:?} is not overridable in the Strategy"),
+                ),
+                Some(_) => continue,
+            };
         found.push(site.refuse(&format!("volumes[{index}].name"), reason, message));
     }
     found
 }
 
 /// Resources must be for a step that there is. `field` is where the list stands.
-pub fn step_resources(site: &Site, field: &str, strategy: &StrategySpec, resources: &[StepResources]) -> Vec<Refusal> {
+pub fn step_resources(
+    site: &Site,
+    field: &str,
+    strategy: &StrategySpec,
+    resources: &[StepResources],
+) -> Vec<Refusal> {
     let unknown = |name: &str| !strategy.steps.iter().any(|step| step.name == name);
     let refuse = |(index, resources): (usize, &StepResources)| {
-        let message =
-            format!("stepResources references step {:?} which does not exist in the build strategy", resources.name);
+        let message = format!(
+            "stepResources references step {:?} which does not exist in the build strategy",
+            resources.name
+        );
         site.refuse(&format!("{field}[{index}].name"), reasons::UNDEFINED_STEP_RESOURCE, message)
     };
-    resources.iter().enumerate().filter(|(_, resources)| unknown(&resources.name)).map(refuse).collect()
+    resources
+        .iter()
+        .enumerate()
+        .filter(|(_, resources)| unknown(&resources.name))
+        .map(refuse)
+        .collect()
 }
