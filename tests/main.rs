@@ -5,3 +5,5 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "all of this is tests")]
 
 mod crds;
+#[cfg(test)]
+mod verdicts;

@@ -156,13 +156,12 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
     }
     let mut config_maps = BTreeMap::new();
     for name in named.config_maps {
-        let there = files.config_maps.get(&key(&name)).map_or_else(
-            || {
-                assume("ConfigMap", &name);
-                Presence::Assumed
-            },
-            |()| Presence::Found(()),
-        );
+        let there = if files.config_maps.contains(&key(&name)) {
+            Presence::Found(())
+        } else {
+            assume("ConfigMap", &name);
+            Presence::Assumed
+        };
         config_maps.insert(name, there);
     }
     let image_commands = named.images.into_iter().map(|image| (image, Presence::Assumed)).collect();

@@ -101,7 +101,9 @@ pub fn is_own_volume(effective: &Effective<'_>, name: &str) -> bool {
 
 /// The first eight hexadecimal digits of SHA-256.
 fn short_hash(text: &str) -> String {
-    Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    let digest = Sha256::digest(text);
+    let first = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    format!("{first:08x}")
 }
 
 /// `<buildrun>-<5 characters>`: the characters depend on what makes the run unique. The result leaves room for `-pod` within the

@@ -457,7 +457,7 @@ fn told(pod: &Pod, name: &str) -> Option<String> {
         .filter_map(|(_, status)| {
             results::decode(failed(status)?.message.as_deref()?)?.remove(name)
         })
-        .last()
+        .next_back()
 }
 
 /// When the last container ended, else now.

@@ -115,7 +115,7 @@ impl Params {
     ) -> Result<Option<String>, String> {
         let Some(default) = &parameter.default else { return Ok(None) };
         if let Some(start) = path.iter().position(|name| *name == parameter.name) {
-            let circle = [&path[start..], &[parameter.name.clone()]].concat();
+            let circle = [&path[start..], std::slice::from_ref(&parameter.name)].concat();
             return Err(format!(
                 "defaults refer to each other in a circle: {}",
                 circle.join(" -> ")

@@ -383,14 +383,14 @@ impl Context<'_> {
         match text {
             Text::Single(text) => {
                 self.string(&format!("{}.{field}", site.base), text, false, &mut |m| {
-                    refuse(field, m)
-                })
+                    refuse(field, m);
+                });
             }
             Text::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     let field = format!("{field}[{index}]");
                     self.string(&format!("{}.{field}", site.base), item, true, &mut |message| {
-                        refuse(&field, message)
+                        refuse(&field, message);
                     });
                 }
             }

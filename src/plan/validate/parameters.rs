@@ -28,7 +28,7 @@ pub fn validate(
         let message = format!("{text}{}", names.join(", "));
         match (first, complete) {
             (Some((_, site, index)), _) => {
-                found.push(site.refuse(&format!("paramValues[{index}]"), reason, message))
+                found.push(site.refuse(&format!("paramValues[{index}]"), reason, message));
             }
             (None, Some(site)) => found.push(site.refuse("paramValues", reason, message)),
             (None, None) => {}

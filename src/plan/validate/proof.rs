@@ -246,7 +246,7 @@ fn steps(
         visit_step(&mut step, &mut |_, text| match &text {
             Text::Single(text) => names.extend(used(text).map(String::from)),
             Text::List(items) => {
-                names.extend(items.iter().flat_map(|item| used(item)).map(String::from))
+                names.extend(items.iter().flat_map(|item| used(item)).map(String::from));
             }
         });
         visit_step(&mut step, &mut |_, text| substitution.apply(text));
@@ -322,7 +322,7 @@ fn credentials(loaded: &Loaded, secrets: Vec<String>) -> Vec<Credential> {
         let name = || secret.clone();
         match facts.type_.as_deref() {
             Some("kubernetes.io/dockerconfigjson") => {
-                found.push(Credential::DockerConfig { secret: name() })
+                found.push(Credential::DockerConfig { secret: name() });
             }
             Some("kubernetes.io/dockercfg") => found.push(Credential::Dockercfg { secret: name() }),
             Some("kubernetes.io/basic-auth") => {

@@ -1,0 +1,341 @@
+//! What becomes of a run: a Pod's status in, the BuildRun's condition out.
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+use slipway::api::{BuildRun, Condition, Nanoseconds};
+use slipway::plan::{Next, Seen, Verdict, observe};
+
+const NOW: &str = "2026-01-02T03:04:30Z";
+const POD: &str = "run-x2x4x-pod";
+
+fn run() -> BuildRun {
+    serde_json::from_value(json!({ "metadata": { "name": "run", "namespace": "ns" } })).unwrap()
+}
+
+fn canceled() -> BuildRun {
+    let mut run = run();
+    run.spec.state = Some(slipway::api::BuildRunSpec::CANCELED.to_owned());
+    run
+}
+
+/// A pod with the steps source-default, build and image-processing, and this status.
+fn pod(status: Value) -> Pod {
+    let containers = ["step-source-default", "step-build", "step-image-processing"];
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": POD,
+            "creationTimestamp": "2026-01-02T03:04:00Z",
+            "annotations": { "slipway.dev/supporting-steps": "step-source-default,step-image-processing" },
+        },
+        "spec": { "containers": containers.map(|name| json!({ "name": name })) },
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn container(name: &str, state: &Value) -> Value {
+    json!({ "name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state })
+}
+
+fn ended(name: &str, code: i32, at: &str, more: &Value) -> Value {
+    let mut terminated =
+        json!({ "exitCode": code, "finishedAt": format!("2026-01-02T03:04:{at}Z") });
+    terminated.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    container(name, &json!({ "terminated": terminated }))
+}
+
+fn waiting(name: &str, reason: &str, message: &str) -> Value {
+    container(name, &json!({ "waiting": { "reason": reason, "message": message } }))
+}
+
+fn running(name: &str) -> Value {
+    container(name, &json!({ "running": {} }))
+}
+
+fn judge(run: &BuildRun, pod: Option<&Pod>) -> Verdict {
+    let timeout = Nanoseconds(90_000_000_000);
+    observe(&Seen { buildrun: run, timeout, pod_name: POD, pod }, NOW.parse::<Timestamp>().unwrap())
+}
+
+fn condition(verdict: &Verdict) -> (&str, &str, &str) {
+    let [Condition { status, reason, message, .. }] = &verdict.status.conditions[..] else {
+        panic!("one condition: {:?}", verdict.status.conditions)
+    };
+    (status, reason, message)
+}
+
+fn location(verdict: &Verdict) -> (Option<&str>, Option<&str>) {
+    let location =
+        verdict.status.failure_details.as_ref().and_then(|details| details.location.as_ref());
+    (location.and_then(|at| at.pod.as_deref()), location.and_then(|at| at.container.as_deref()))
+}
+
+#[test]
+fn a_pod_that_waits() {
+    let unschedulable = |message: &str| {
+        json!({ "phase": "Pending", "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message }] })
+    };
+    let containers = |status: Value| json!({ "phase": "Pending", "containerStatuses": [status] });
+    for (status, reason, message) in [
+        (json!({}), "Pending", "Pending"),
+        (json!({ "phase": "Pending", "message": "why" }), "Pending", "why"),
+        (
+            unschedulable("no node"),
+            "Pending",
+            r#"pod status "PodScheduled":"False"; message: "no node""#,
+        ),
+        (
+            unschedulable("0/1 nodes: Insufficient cpu"),
+            "ExceededNodeResources",
+            "TaskRun Pod exceeded available resources",
+        ),
+        (
+            containers(waiting("step-build", "ErrImagePull", "no such image")),
+            "PullImageFailed",
+            r#"build step "step-build" is pending with reason "no such image""#,
+        ),
+        (
+            containers(waiting(
+                "step-build",
+                "CreateContainerConfigError",
+                "failed to create subPath directory for volumeMount",
+            )),
+            "Pending",
+            "Waiting for subPath directory creation to complete",
+        ),
+    ] {
+        let verdict = judge(&run(), Some(&pod(status)));
+        assert_eq!(condition(&verdict), ("Unknown", reason, message));
+        assert_eq!(verdict.next, Next::Wait);
+        assert_eq!(verdict.status.completion_time, None);
+    }
+}
+
+#[test]
+fn a_pod_that_can_never_start_is_ended_at_once() {
+    for (waiting, reason, message) in [
+        (
+            waiting("step-build", "ImagePullBackOff", "Back-off"),
+            "TaskRunImagePullFailed",
+            r#"the step "build" in TaskRun "run-x2x4x" failed to pull the image "". The pod errored with the message: "Back-off.""#,
+        ),
+        (
+            waiting("step-build", "InvalidImageName", "bad"),
+            "TaskRunImagePullFailed",
+            r#"the step "build" in TaskRun "run-x2x4x" failed to pull the image "". The pod errored with the message: "bad.""#,
+        ),
+        (
+            waiting("step-build", "CreateContainerConfigError", "secret not found"),
+            "CreateContainerConfigError",
+            "Failed to create pod due to config error",
+        ),
+        (
+            waiting("step-build", "CreateContainerError", "no"),
+            "PodCreationFailed",
+            r#"the step "build" in TaskRun "run-x2x4x" failed to start. The pod errored with the message: "no.""#,
+        ),
+    ] {
+        let verdict = judge(
+            &run(),
+            Some(&pod(json!({ "phase": "Pending", "containerStatuses": [waiting] }))),
+        );
+        assert_eq!(condition(&verdict), ("False", reason, message));
+        assert_eq!(verdict.next, Next::EndPod);
+        assert!(verdict.status.completion_time.is_some());
+        assert_eq!(verdict.status.failure_details, None);
+    }
+    let init = json!({ "phase": "Pending", "initContainerStatuses": [waiting("prepare", "ErrImageNeverPull", "not here")] });
+    assert_eq!(judge(&run(), Some(&pod(init))).next, Next::EndPod);
+}
+
+#[test]
+fn a_run_that_goes_on_and_one_that_succeeds() {
+    let verdict = judge(&run(), Some(&pod(json!({ "phase": "Running" }))));
+    assert_eq!(
+        condition(&verdict),
+        ("Unknown", "Running", "Not all Steps in the Task have finished executing")
+    );
+    assert_eq!(verdict.status.start_time.unwrap().0.to_string(), "2026-01-02T03:04:00Z");
+
+    let report = |text: &str| json!({ "message": text });
+    let done = json!({ "phase": "Succeeded", "containerStatuses": [
+        ended("step-source-default", 0, "10", &report(
+            r#"{"shp-source-default-commit-sha":"abc","shp-source-default-commit-author":"Ada","shp-source-default-source-timestamp":"1700000000"}"#)),
+        ended("step-build", 0, "20", &report(r#"{"shp-image-digest":"sha256:old"}"#)),
+        ended("step-image-processing", 0, "25", &report(
+            r#"{"shp-image-digest":"sha256:new","shp-image-size":"42","shp-image-vulnerabilities":"CVE-1:H,CVE-2:?"}"#)),
+    ] });
+    let verdict = judge(&run(), Some(&pod(done)));
+    assert_eq!(condition(&verdict), ("True", "Succeeded", "All Steps have completed executing"));
+    assert_eq!(verdict.next, Next::Finished);
+    let status = json!(verdict.status);
+    assert_eq!(status["completionTime"], "2026-01-02T03:04:25Z");
+    assert_eq!(
+        status["output"],
+        json!({ "digest": "sha256:new", "size": 42, "vulnerabilities": [
+            { "id": "CVE-1", "severity": "high" }, { "id": "CVE-2", "severity": "unknown" }] })
+    );
+    assert_eq!(
+        status["source"],
+        json!({ "git": { "commitSha": "abc", "commitAuthor": "Ada" }, "timestamp": "2023-11-14T22:13:20Z" })
+    );
+}
+
+#[test]
+fn a_step_that_failed() {
+    let failed = |build: Value, image: Value| {
+        let source = ended("step-source-default", 0, "10", &json!({}));
+        json!({ "phase": "Failed", "containerStatuses": [source, build, image] })
+    };
+    let skipped = ended("step-image-processing", 1, "21", &json!({}));
+    let told =
+        json!({ "message": r#"{"shp-error-reason":"Broken","shp-error-message":"it broke"}"# });
+    let verdict =
+        judge(&run(), Some(&pod(failed(ended("step-build", 3, "20", &told), skipped.clone()))));
+    assert_eq!(
+        condition(&verdict),
+        (
+            "False",
+            "Failed",
+            "buildrun step step-build failed, for detailed information: kubectl --namespace ns logs run-x2x4x-pod --container=step-build"
+        )
+    );
+    assert_eq!(location(&verdict), (Some(POD), Some("step-build")));
+    let details = verdict.status.failure_details.unwrap();
+    assert_eq!(
+        (details.reason.as_deref(), details.message.as_deref()),
+        (Some("Broken"), Some("it broke"))
+    );
+
+    let oom = |code| ended("step-build", code, "20", &json!({ "reason": "OOMKilled" }));
+    let verdict = judge(&run(), Some(&pod(failed(oom(137), skipped.clone()))));
+    assert_eq!(condition(&verdict).1, "StepOutOfMemory");
+    assert_eq!(location(&verdict), (Some(POD), Some("step-build")));
+    let survived = json!({ "phase": "Succeeded", "containerStatuses": [oom(0)] });
+    assert_eq!(condition(&judge(&run(), Some(&pod(survived)))).1, "Succeeded");
+
+    let good = ended("step-build", 0, "20", &json!({}));
+    let found = ended("step-image-processing", 22, "21", &json!({}));
+    let verdict = judge(&run(), Some(&pod(failed(good.clone(), found))));
+    assert_eq!(condition(&verdict).1, "VulnerabilitiesFound");
+    assert!(
+        condition(&verdict).2.contains("For detailed information,see kubectl --namespace ns logs")
+    );
+    let by_strategy = ended("step-build", 22, "20", &json!({}));
+    assert_eq!(condition(&judge(&run(), Some(&pod(failed(by_strategy, skipped))))).1, "Failed");
+}
+
+#[test]
+fn a_pod_that_failed_as_a_whole() {
+    let pod_failed = |reason: &str| {
+        pod(json!({ "phase": "Failed", "reason": reason, "message": "the node said so" }))
+    };
+    let verdict = judge(&run(), Some(&pod_failed("Evicted")));
+    assert_eq!(condition(&verdict), ("False", "PodEvicted", "the node said so"));
+    assert_eq!(location(&verdict), (Some(POD), None));
+
+    let verdict = judge(&run(), Some(&pod_failed("DeadlineExceeded")));
+    assert_eq!(
+        condition(&verdict),
+        ("False", "BuildRunTimeout", "BuildRun run failed to finish within 1m30s")
+    );
+    assert_eq!(verdict.status.failure_details, None);
+
+    let verdict = judge(&run(), Some(&pod_failed("")));
+    assert_eq!(
+        condition(&verdict),
+        (
+            "False",
+            "Failed",
+            "buildrun failed due to an unexpected error in pod run-x2x4x-pod: for detailed information: kubectl --namespace ns logs run-x2x4x-pod --all-containers"
+        )
+    );
+    let verdict = judge(&run(), None);
+    assert_eq!(
+        condition(&verdict),
+        ("False", "Failed", "buildrun failed, pod ns/run-x2x4x-pod not found")
+    );
+
+    let init = json!({ "phase": "Failed", "initContainerStatuses": [ended("prepare", 1, "10", &json!({ "reason": "Error" }))] });
+    let verdict = judge(&run(), Some(&pod(init)));
+    assert_eq!(
+        condition(&verdict),
+        (
+            "False",
+            "InitContainerFailed",
+            r#"init container failed, "prepare" exited with code 1: Error"#
+        )
+    );
+}
+
+#[test]
+fn a_run_that_the_user_cancels() {
+    let verdict = judge(&canceled(), Some(&pod(json!({ "phase": "Running" }))));
+    assert_eq!(condition(&verdict).0, "Unknown");
+    assert_eq!(condition(&verdict).1, "BuildRunCanceled");
+    assert!(
+        condition(&verdict).2.starts_with(
+            "The user requested the BuildRun to be canceled.  This BuildRun controller"
+        )
+    );
+    assert_eq!(verdict.next, Next::EndPod);
+
+    let verdict = judge(&canceled(), Some(&pod(json!({ "phase": "Pending" }))));
+    assert_eq!((condition(&verdict).1, verdict.next), ("Pending", Next::EndPod));
+
+    let verdict =
+        judge(&canceled(), Some(&pod(json!({ "phase": "Failed", "reason": "DeadlineExceeded" }))));
+    assert_eq!(
+        condition(&verdict),
+        (
+            "False",
+            "BuildRunCanceled",
+            "The BuildRun and underlying TaskRun were canceled successfully."
+        )
+    );
+    let verdict = judge(&canceled(), Some(&pod(json!({ "phase": "Succeeded" }))));
+    assert_eq!(
+        condition(&verdict),
+        (
+            "True",
+            "Succeeded",
+            "The TaskRun completed before the request to cancel the TaskRun could be processed."
+        )
+    );
+}
+
+#[test]
+fn a_later_step_that_goes_on_after_a_failure_is_ended_after_five_seconds() {
+    let stuck = |at: &str| {
+        pod(json!({ "phase": "Running", "containerStatuses": [
+            ended("step-source-default", 1, at, &json!({})), running("step-build"), running("step-image-processing")] }))
+    };
+    let verdict = judge(&run(), Some(&stuck("28")));
+    assert_eq!(condition(&verdict).1, "Running");
+    assert!(matches!(verdict.next, Next::Again(left) if left.as_secs() == 3), "{:?}", verdict.next);
+    let verdict = judge(&run(), Some(&stuck("24")));
+    assert_eq!(
+        (condition(&verdict).0, condition(&verdict).1, verdict.next),
+        ("False", "Failed", Next::EndPod)
+    );
+    assert_eq!(location(&verdict), (Some(POD), Some("step-source-default")));
+}
+
+#[test]
+fn what_was_said_before_is_not_said_again() {
+    let mut run = run();
+    let pod = pod(json!({ "phase": "Running" }));
+    let first = judge(&run, Some(&pod));
+    assert!(first.event.is_some());
+    run.status = Some(first.status.clone());
+    let again = judge(&run, Some(&pod));
+    assert_eq!(again.event, None);
+    assert_eq!(again.status, first.status);
+
+    let done = judge(&run, None);
+    run.status = Some(done.status.clone());
+    let after = judge(&run, Some(&pod));
+    assert_eq!((after.status, after.event, after.next), (done.status, None, Next::Finished));
+}
