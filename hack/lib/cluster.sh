@@ -321,19 +321,11 @@ cluster_run() { # component command...
     env --ignore-environment HOME="$HOME" PATH="$cluster_state/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
         setsid "$@" >>"$cluster_state/logs/$component.log" 2>&1 </dev/null &
     pid=$!
-    echo "$pid $(cluster_started_at $pid)" >"$cluster_state/pids/$component"
+    echo "$pid $(process_started_at $pid)" >"$cluster_state/pids/$component"
 }
 
-cluster_started_at() { # pid
-    [ -r "/proc/$1/stat" ] && sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
-}
-
-# A process id alone may be somebody else's by now; with its start time it is ours.
 cluster_running() { # component
-    local pid started now
-    [ -s "$cluster_state/pids/$1" ] || return 1
-    read -r pid started <"$cluster_state/pids/$1"
-    now=$(cluster_started_at "$pid") && [ "$now" = "$started" ] && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null
+    process_runs "$cluster_state/pids/$1"
 }
 
 cluster_await() { # component command...
