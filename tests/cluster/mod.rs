@@ -1,0 +1,6 @@
+//! The kubelet tier: rendered pods on a real kubelet, with a real git server and real registries.
+//!
+//! Invariant: nothing is skipped; without a cluster every test here fails and says how to get one.
+
+mod git;
+mod harness;
