@@ -148,6 +148,14 @@ impl Namespace {
         pod.metadata.name.clone().unwrap()
     }
 
+    /// What the API server says against the pod; the test fails where it takes it.
+    pub fn refusal(&self, pod: &Pod) -> String {
+        let mut create = self.command(&["create", "-f", "-"]);
+        let output = output(&mut create, &json!(pod).to_string());
+        assert!(!output.status.success(), "the pod was created");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
     /// The pod as soon as it is `what`, which `is` tells.
     pub fn wait_for(&self, pod: &str, what: &str, is: impl Fn(&Pod) -> bool) -> Pod {
         let mut watch = self.command(&["get", "pod", pod, "--watch", "--output=json"]);
@@ -251,7 +259,9 @@ impl Namespace {
         let show = |arguments: &[&str]| {
             String::from_utf8_lossy(&self.try_kubectl(arguments).stdout).into_owned()
         };
-        let status = "jsonpath={range .items[*]}{.metadata.name}{\" \"}{.status}{\"\\n\"}{end}";
+        let status = "jsonpath={range .items[*]}{.metadata.name} {.status.phase} {.status.reason} {.status.message}{'\\n'}\
+            {range .status.initContainerStatuses[*]}  {.name} {.state}{'\\n'}{end}\
+            {range .status.containerStatuses[*]}  {.name} {.state}{'\\n'}{end}{end}";
         writeln!(text, "== pods of {}\n{}", self.name, show(&["get", "pods", "-o", status]))
             .unwrap();
         writeln!(text, "== events\n{}", show(&["get", "events"])).unwrap();
@@ -395,15 +405,19 @@ fn of_kubernetes(documents: &str) -> Vec<Value> {
 
 /// Standard output; the test fails where the program does.
 fn run(mut command: Command, input: &str) -> String {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let mut stdin = child.stdin.take().unwrap();
-    let output = std::thread::scope(|scope| {
-        // A program that does not read all of it says why in its exit code.
-        scope.spawn(move || drop(stdin.write_all(input.as_bytes())));
-        child.wait_with_output().unwrap()
-    });
+    let output = output(&mut command, input);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}: {error}", output.status);
     String::from_utf8(output.stdout).unwrap()
+}
+
+fn output(command: &mut Command, input: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        // A program that does not read all of it says why in its exit code.
+        scope.spawn(move || drop(stdin.write_all(input.as_bytes())));
+        child.wait_with_output().unwrap()
+    })
 }

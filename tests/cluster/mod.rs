@@ -2,5 +2,10 @@
 //!
 //! Invariant: nothing is skipped; without a cluster every test here fails and says how to get one.
 
+mod documents;
+mod door;
 mod git;
 mod harness;
+mod identity;
+mod names;
+mod samples;
