@@ -4,6 +4,6 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "all of this is tests")]
 
+mod cluster;
 mod crds;
-#[cfg(test)]
 mod verdicts;

@@ -1,0 +1,11 @@
+//! The kubelet tier: rendered pods on a real kubelet, with a real git server and real registries.
+//!
+//! Invariant: nothing is skipped; without a cluster every test here fails and says how to get one.
+
+mod documents;
+mod door;
+mod git;
+mod harness;
+mod identity;
+mod names;
+mod samples;
