@@ -216,6 +216,11 @@ fn a_waiting_gate_ends_at_once(#[case] signal: &str, #[case] code: i32) {
 
 #[rstest]
 #[case::obeyed("trap 'exit 7' TERM; touch /workspace/ready; while :; do sleep 0.01; done", 7)]
+// The pod is being ended; what the command left is not what a later step shall go on with.
+#[case::obeyed_well(
+    "trap 'exit 0' TERM; touch /workspace/ready; while :; do sleep 0.01; done",
+    143
+)]
 #[case::default("touch /workspace/ready; sleep 1000; exit 1", 143)]
 fn a_signal_reaches_the_running_command(#[case] script: &str, #[case] code: i32) {
     let pod = Pod::new();
