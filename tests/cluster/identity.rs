@@ -83,7 +83,7 @@ fn ssh_fails_without_the_generated_passwd() {
 struct InTheMiddle {
     namespace: Namespace,
     pod: String,
-    door: Door,
+    _door: Door,
 }
 
 impl InTheMiddle {
@@ -99,7 +99,7 @@ impl InTheMiddle {
         for container in ["step-source-default", "step-script", "step-image-processing"] {
             namespace.wait_until_running(&pod, container);
         }
-        Self { namespace, pod, door }
+        Self { namespace, pod, _door: door }
     }
 
     fn exec(&self, container: &str, script: &str) -> String {

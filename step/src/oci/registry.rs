@@ -45,7 +45,8 @@ impl Registry {
         auth: RegistryAuth,
         insecure: bool,
     ) -> Result<Self, OciError> {
-        let registry = Self::with_scheme(Scheme::Https, &image, &auth);
+        // First, because it fails where no roots of trust are found; for the other schemes the library would panic.
+        let verified = Self::with_scheme(Scheme::Https, &image, &auth)?;
         let registry = if insecure {
             let unverified = Self::with_scheme(Scheme::UnverifiedHttps, &image, &auth)?;
             let plain = Self::with_scheme(Scheme::Http, &image, &auth)?;
@@ -60,7 +61,7 @@ impl Registry {
                 unverified_answers.await.map_err(|error| plain.explain("answer", error))?;
             if unverified_answers { unverified } else { plain }
         } else {
-            registry?
+            verified
         };
         let login = async || {
             registry.client.auth(&registry.image, &registry.auth, RegistryOperation::Push).await
