@@ -1,4 +1,4 @@
-# The parts of the cluster: how each is built, configured, started, awaited and removed. Sourced after packages.sh, not run.
+# The cluster's verbs and components: how each is started, awaited and ended. Sourced after packages.sh, not run.
 #
 # Invariant: only processes of ours are ever signalled: a recorded process id counts only together with its start time; what a crash left is
 # known by the cgroup of the pods, or by being our containerd's shim.
@@ -13,6 +13,7 @@ cluster_run=/run/slipway
 cluster_socket=$cluster_run/containerd.sock
 cluster_tools=$(cd "$(dirname "${BASH_SOURCE[0]}")/../tools/kube" && pwd)
 cluster_bridge=slipway0
+cluster_service_bridge=slipway1
 cluster_chain=SLIPWAY
 cluster_address=10.244.0.1
 cluster_pods=10.244.0.0/24
@@ -23,9 +24,29 @@ cluster_node=slipway
 cluster_cgroup=/slipway
 cluster_pause=slipway.test/pause:1
 cluster_components=(dns etcd containerd kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet)
+declare -A cluster_listens=(
+    [dns]=$cluster_address/53
+    [etcd]=127.0.0.1/2379
+    [kube-apiserver]=$cluster_address/6443
+    [kube-controller-manager]=127.0.0.1/10257
+    [kube-scheduler]=127.0.0.1/10259
+    [kube-proxy]=127.0.0.1/10256
+    [kubelet]=$cluster_address/10250
+)
+# Started on demand only.
+cluster_second_node=second-node
 cluster_ordinary_users=(dev viewer builder)
+# What the bridge, the kubelet and kube-proxy set; the names are those of the files below /proc/sys.
+cluster_kernel_settings=(net/ipv4/ip_forward vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes)
 
-# --- verbs -----------------------------------------------------------------------------------------------------------------------
+# shellcheck source=hack/tools/kube/programs.sh
+source "$cluster_tools/programs.sh"
+# shellcheck source=hack/tools/kube/configuration.sh
+source "$cluster_tools/configuration.sh"
+# shellcheck source=hack/tools/kube/machine.sh
+source "$cluster_tools/machine.sh"
+
+# --- verbs ------------------------------------------------------------------------------------------------------------------------
 
 cluster_up() {
     if cluster_is_up; then
@@ -41,12 +62,13 @@ cluster_up() {
     cluster_launch containerd
     cluster_launch dns
     cluster_boot
+    touch "$cluster_run/up"
     echo "the cluster is up; to use it: eval \"\$(hack/cluster env)\"" >&2
 }
 
 cluster_down() {
     local component
-    for component in kubelet kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd dns; do
+    for component in "$cluster_second_node" kubelet kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd dns; do
         cluster_end "$component"
     done
     services_stop
@@ -67,7 +89,7 @@ cluster_reset() {
         cluster_up
         return
     fi
-    for component in kubelet kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd; do
+    for component in "$cluster_second_node" kubelet kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd; do
         cluster_end "$component"
     done
     cluster_remove_pods
@@ -85,9 +107,7 @@ cluster_images() {
 
 cluster_start() { # component
     cluster_known "$1"
-    if [ ! -d "$cluster_run" ]; then
-        cluster_fail 'no cluster is up; start it with: hack/cluster up'
-    fi
+    cluster_require_up
     if ! cluster_running "$1"; then
         cluster_launch "$1"
     fi
@@ -97,6 +117,9 @@ cluster_start() { # component
 cluster_stop() { # component
     cluster_known "$1"
     cluster_end "$1"
+    if [ "$1" = "$cluster_second_node" ]; then
+        cluster_kubectl delete node "$1" --ignore-not-found >&2
+    fi
 }
 
 cluster_env() {
@@ -123,7 +146,7 @@ cluster_env() {
     services_env
 }
 
-# --- small things ----------------------------------------------------------------------------------------------------------------
+# --- small things -----------------------------------------------------------------------------------------------------------------
 
 cluster_fail() {
     echo "cluster: $*" >&2
@@ -137,31 +160,42 @@ cluster_as_root() {
 # One at a time. The lock's descriptor is closed in what runs, or the servers would hold it for ever.
 cluster_lock() { # arguments of this script
     [ -z "${SLIPWAY_CLUSTER_LOCKED:-}" ] || return 0
-    mkdir -p "$cluster_state"
-    if ! flock --nonblock "$cluster_state/lock" true; then
+    if ! flock --nonblock "$cluster_run.lock" true; then
         echo 'cluster: waiting for another hack/cluster' >&2
     fi
-    SLIPWAY_CLUSTER_LOCKED=1 exec flock --close "$cluster_state/lock" "$0" "$@"
+    SLIPWAY_CLUSTER_LOCKED=1 exec flock --close "$cluster_run.lock" "$0" "$@"
+}
+
+# Addresses, bridge and cgroup exist once on a machine, the state directory once for a user.
+cluster_of_this_user() {
+    local owner component
+    [ -s "$cluster_run/state" ] || return 0
+    owner=$(cat "$cluster_run/state")
+    for component in "${cluster_components[@]}"; do
+        if [ "$owner" != "$cluster_state" ] && cluster_state=$owner cluster_running "$component"; then
+            cluster_fail "the cluster of $owner is up; its user can stop it with: hack/cluster down"
+        fi
+    done
 }
 
 cluster_known() { # component
-    [[ " ${cluster_components[*]} " == *" $1 "* ]] || cluster_fail "no component $1; there are: ${cluster_components[*]}"
+    local known="${cluster_components[*]} $cluster_second_node"
+    [[ " $known " == *" $1 "* ]] || cluster_fail "no component $1; there are: $known"
 }
 
 cluster_is_up() {
     local component
+    [ -e "$cluster_run/up" ] || return 1
     for component in "${cluster_components[@]}"; do
-        cluster_running "$component" || return 1
+        if ! cluster_running "$component"; then
+            echo "cluster: $component is not running, so the cluster is started afresh" >&2
+            return 1
+        fi
     done
 }
 
 cluster_require_up() {
-    local component
-    for component in "${cluster_components[@]}"; do
-        if [ ! -s "$cluster_state/pids/$component" ]; then
-            cluster_fail 'no cluster is up; start it with: hack/cluster up'
-        fi
-    done
+    [ -e "$cluster_run/up" ] || cluster_fail 'no cluster is up; start it with: hack/cluster up'
 }
 
 cluster_kubectl() {
@@ -173,425 +207,7 @@ cluster_remove_pods() {
         cluster_fail "pods could not be removed: $(tail -n 3 "$cluster_state/logs/remove-pods.log")"
 }
 
-# --- programs --------------------------------------------------------------------------------------------------------------------
-
-cluster_build() {
-    local tool directory program failed=
-    local -a builds=()
-    export GOFLAGS=-buildvcs=false GOWORK=off
-    mkdir -p "$cluster_cache/bin" "$cluster_state/bin"
-    for tool in kube containerd runc; do
-        directory=$(cluster_tool_directory $tool)
-        if [ ! -d "$directory" ]; then
-            cluster_find_go
-            if [ $tool = runc ]; then
-                need_packages gcc libc6-dev libseccomp-dev pkg-config
-            fi
-            echo "building $(basename "$directory"), log in $cluster_cache/bin/$tool.log" >&2
-            cluster_build_one $tool "$directory" &
-            builds+=($!)
-        fi
-    done
-    for tool in "${builds[@]}"; do
-        wait "$tool" || failed=yes
-    done
-    [ -z "$failed" ] || cluster_fail 'not everything could be built'
-    for tool in kube containerd runc; do
-        for program in "$(cluster_tool_directory $tool)"/*; do
-            ln -sfn "$program" "$cluster_state/bin/"
-        done
-    done
-}
-
-cluster_find_go() {
-    command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
-    command -v go >/dev/null || cluster_fail 'Go 1.24 or later is needed to build the cluster; install it and put go on the PATH'
-}
-
-# Where a tool lies once it is built: its name, version and a hash of all that it is made from.
-cluster_tool_directory() { # tool
-    local source module version
-    case $1 in
-    kube) source=$cluster_tools module=k8s.io/kubernetes ;;
-    containerd) source=$cluster_tools/containerd module=github.com/containerd/containerd/v2 ;;
-    runc) source=$cluster_tools/runc module=github.com/opencontainers/runc ;;
-    esac
-    version=$(cluster_module_version "$source" $module)
-    printf '%s/bin/%s-%s-%s\n' "$cluster_cache" "$1" "$version" \
-        "$({ declare -f "cluster_build_$1" && find "$source" -maxdepth 2 -path "$source/*/go.*" -prune -o -type f -exec sha256sum {} + | sort; } |
-            sed "s#$source##" | sha256sum | cut -c1-12)"
-}
-
-cluster_module_version() { # directory module
-    awk -v module="$2" '$1 == module && $2 ~ /^v/ { print $2; exit } $2 == module && $3 ~ /^v/ { print $3; exit }' "$1/go.mod"
-}
-
-cluster_build_one() { # tool directory
-    local log=$cluster_cache/bin/$1.log
-    rm -rf "$2.new"
-    mkdir "$2.new"
-    if ! "cluster_build_$1" "$2.new" >"$log" 2>&1; then
-        tail -n 15 "$log" >&2
-        return 1
-    fi
-    mv "$2.new" "$2"
-}
-
-cluster_build_kube() { # target
-    local version name package flags='-s -w'
-    version=$(cluster_module_version "$cluster_tools" k8s.io/kubernetes)
-    # What the components say of themselves, and what clients call themselves.
-    for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
-        flags+=" -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d. -f2 <<<"$version")"
-        flags+=" -X $package.gitCommit=unknown -X $package.gitTreeState=clean"
-    done
-    cd "$cluster_tools" || return
-    CGO_ENABLED=0 go build -trimpath -ldflags "$flags" -o "$1/kube" . || return
-    CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$1/pause" ./pause || return
-    for name in etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl remove-pods; do
-        ln -s kube "$1/$name" || return
-    done
-}
-
-cluster_build_containerd() { # target
-    cd "$cluster_tools/containerd" || return
-    CGO_ENABLED=0 go build -trimpath -tags no_btrfs,no_zfs,no_devmapper -ldflags '-s -w' -o "$1/" tool
-}
-
-cluster_build_runc() { # target
-    cd "$cluster_tools/runc" || return
-    CGO_ENABLED=1 go build -trimpath -tags seccomp -ldflags '-s -w' -o "$1/" tool
-}
-
-# The image that every pod's first container runs, made by hand because it must be there before the cluster is.
-cluster_pause_image() {
-    local work=$cluster_run/pause layer config
-    mkdir -p "$work"
-    tar --create --file "$work/layer.tar" --directory "$(dirname "$(readlink --canonicalize "$cluster_state/bin/pause")")" \
-        --owner 0 --group 0 --mtime @0 --mode 0755 pause
-    layer=$(sha256sum "$work/layer.tar" | cut -d' ' -f1)
-    printf '{"architecture":"%s","os":"linux","config":{"Entrypoint":["/pause"],"User":"65535:65535"},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
-        "$(dpkg --print-architecture)" "$layer" >"$work/config.json"
-    config=$(sha256sum "$work/config.json" | cut -d' ' -f1)
-    mv "$work/config.json" "$work/$config.json"
-    printf '[{"Config":"%s.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$config" $cluster_pause >"$work/manifest.json"
-    tar --create --file "$cluster_run/pause.tar" --directory "$work" manifest.json "$config.json" layer.tar
-    "$cluster_state/bin/ctr" --address $cluster_socket --namespace k8s.io images import "$cluster_run/pause.tar" >"$cluster_state/logs/pause.log" 2>&1 ||
-        cluster_fail "the pause image could not be imported: $(tail -n 3 "$cluster_state/logs/pause.log")"
-    rm -rf "$work" "$cluster_run/pause.tar"
-}
-
-# --- certificates and users --------------------------------------------------------------------------------------------------------
-
-cluster_secrets() {
-    local tls=$cluster_state/tls user
-    (
-        umask 077
-        mkdir -p "$tls"
-        if [ ! -s "$tls/ca.crt" ] || ! openssl x509 -in "$tls/ca.crt" -noout -checkend 604800 >/dev/null; then
-            cluster_certificates
-        fi
-        if [ ! -s "$cluster_state/tokens.csv" ]; then
-            cluster_tokens >"$cluster_state/tokens.csv.new"
-            mv "$cluster_state/tokens.csv.new" "$cluster_state/tokens.csv"
-        fi
-        while IFS=, read -r token user _; do
-            cluster_kubeconfig "$token" "$user" >"$cluster_state/kubeconfig-${user##*:}"
-        done <"$cluster_state/tokens.csv"
-    ) || cluster_fail 'certificates or users could not be made'
-}
-
-cluster_certificates() {
-    local tls=$cluster_state/tls
-    {
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj '/CN=Slipway test cluster' \
-            -addext 'basicConstraints=critical,CA:true' -addext 'keyUsage=critical,keyCertSign,cRLSign' -keyout "$tls/ca.key" -out "$tls/new.crt" &&
-            cluster_certificate apiserver /CN=kube-apiserver serverAuth \
-                "DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local,IP:$cluster_address,IP:$cluster_service_address" &&
-            cluster_certificate kubelet-client /O=system:masters/CN=kube-apiserver-kubelet-client clientAuth DNS:kube-apiserver &&
-            openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$tls/service-accounts.key" &&
-            # Last, because its presence means that all of them are there.
-            mv "$tls/new.crt" "$tls/ca.crt"
-    } 2>"$tls/log" || cluster_fail "no certificates, see $tls/log"
-}
-
-cluster_certificate() { # name subject usage alternative-names
-    local tls=$cluster_state/tls
-    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "$2" -keyout "$tls/$1.key" -out "$tls/$1.csr" &&
-        openssl x509 -req -in "$tls/$1.csr" -CA "$tls/new.crt" -CAkey "$tls/ca.key" -CAcreateserial -days 365 -out "$tls/$1.crt" \
-            -extfile <(printf 'basicConstraints=CA:false\nextendedKeyUsage=%s\nsubjectAltName=%s\n' "$3" "$4")
-}
-
-# Ordinary users may do nothing until somebody binds a role to them.
-cluster_tokens() {
-    local user
-    cluster_token admin system:masters
-    cluster_token system:kube-controller-manager
-    cluster_token system:kube-scheduler
-    cluster_token system:kube-proxy
-    cluster_token system:node:$cluster_node system:nodes
-    for user in "${cluster_ordinary_users[@]}"; do
-        cluster_token "$user"
-    done
-}
-
-cluster_token() { # user group
-    printf '%s,%s,%s,"%s"\n' "$(openssl rand -hex 24)" "$1" "$1" "${2:-}"
-}
-
-cluster_kubeconfig() { # token user
-    cat <<END
-apiVersion: v1
-kind: Config
-current-context: slipway
-clusters:
-- name: slipway
-  cluster:
-    server: $cluster_api
-    certificate-authority-data: $(openssl base64 -A <"$cluster_state/tls/ca.crt")
-users:
-- name: $2
-  user:
-    token: $1
-contexts:
-- name: slipway
-  context:
-    cluster: slipway
-    user: $2
-END
-}
-
-# --- configuration -----------------------------------------------------------------------------------------------------------------
-
-cluster_configure() {
-    local config=$cluster_state/config
-    mkdir -p "$config/cni" "$cluster_state"/{containerd,etcd,kubelet,logs,pids,pod-logs} "$cluster_run"
-    chmod 0700 "$cluster_state/etcd"
-    cluster_registry registry.slipway.test:5000 "http://$cluster_address:5000"
-    cluster_registry registry-tls.slipway.test:5443 "https://$cluster_address:5443"
-    printf 'nameserver %s\n' $cluster_address >"$config/resolv.conf"
-
-    # Everything that is not named here does not exist, at once: nothing may depend on what lies beyond this machine.
-    cat >"$config/dnsmasq.conf" <<END
-listen-address=$cluster_address
-bind-interfaces
-user=root
-group=root
-pid-file=
-no-resolv
-no-hosts
-no-poll
-local=/#/
-host-record=git.slipway.test,$cluster_address
-host-record=registry.slipway.test,$cluster_address
-host-record=registry-tls.slipway.test,$cluster_address
-host-record=kubernetes.default.svc.cluster.local,$cluster_service_address
-END
-
-    cat >"$config/cni/slipway.conflist" <<END
-{
-  "cniVersion": "1.0.0",
-  "name": "slipway",
-  "plugins": [{
-    "type": "bridge",
-    "bridge": "$cluster_bridge",
-    "isGateway": true,
-    "hairpinMode": true,
-    "ipam": {
-      "type": "host-local",
-      "dataDir": "$cluster_state/cni",
-      "ranges": [[{"subnet": "$cluster_pods", "gateway": "$cluster_address"}]],
-      "routes": [{"dst": "0.0.0.0/0"}]
-    }
-  }]
-}
-END
-
-    # Network namespaces lie in our own directory, because podman mounts /run/netns over itself and then nobody can remove what was in it.
-    # Without CAP_SYS_RESOURCE no process may make itself less likely to be killed, which is what restrict_oom_score_adj is about.
-    cat >"$config/containerd.toml" <<END
-version = 3
-root = "$cluster_state/containerd"
-state = "$cluster_run/containerd"
-disabled_plugins = ["io.containerd.nri.v1.nri"]
-
-[grpc]
-  address = "$cluster_socket"
-
-[plugins."io.containerd.cri.v1.images".pinned_images]
-  sandbox = "$cluster_pause"
-
-[plugins."io.containerd.cri.v1.images".registry]
-  config_path = "$config/registries"
-
-[plugins."io.containerd.cri.v1.runtime"]
-  restrict_oom_score_adj = true
-  netns_mounts_under_state_dir = true
-
-[plugins."io.containerd.cri.v1.runtime".cni]
-  bin_dirs = ["/usr/lib/cni"]
-  conf_dir = "$config/cni"
-  use_internal_loopback = true
-
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
-  runtime_type = "io.containerd.runc.v2"
-
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
-  BinaryName = "$cluster_state/bin/runc"
-  Root = "$cluster_run/runc"
-  SystemdCgroup = false
-END
-
-    # Who wrote what is counted from this log; reads are kept for everybody but the cluster's own parts.
-    cat >"$config/audit.yaml" <<END
-apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-- level: None
-  nonResourceURLs: ["/*"]
-- level: None
-  verbs: [get, list, watch]
-  userGroups: [system:nodes, "system:serviceaccounts:kube-system"]
-- level: None
-  verbs: [get, list, watch]
-  users: [system:apiserver, system:kube-controller-manager, system:kube-scheduler, system:kube-proxy]
-- level: None
-  resources: [{group: coordination.k8s.io, resources: [leases]}]
-  userGroups: [system:nodes]
-- level: Metadata
-END
-
-    cat >"$config/kube-proxy.yaml" <<END
-apiVersion: kubeproxy.config.k8s.io/v1alpha1
-kind: KubeProxyConfiguration
-mode: iptables
-clusterCIDR: $cluster_pods
-hostnameOverride: $cluster_node
-healthzBindAddress: 127.0.0.1:10256
-metricsBindAddress: 127.0.0.1:10249
-nodePortAddresses: [$cluster_pods]
-oomScoreAdj: 0
-conntrack: {maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
-iptables: {localhostNodePorts: false, minSyncPeriod: 100ms}
-clientConnection: {kubeconfig: $cluster_state/kubeconfig-kube-proxy}
-END
-
-    # Short leases and a short grace period, so that the loss of a node can be shown in seconds.
-    cat >"$config/kubelet.yaml" <<END
-apiVersion: kubelet.config.k8s.io/v1beta1
-kind: KubeletConfiguration
-address: $cluster_address
-authentication:
-  anonymous: {enabled: false}
-  webhook: {enabled: true}
-  x509: {clientCAFile: $cluster_state/tls/ca.crt}
-authorization: {mode: Webhook}
-cgroupDriver: cgroupfs
-cgroupRoot: $cluster_cgroup
-clusterDNS: [$cluster_address]
-clusterDomain: cluster.local
-containerRuntimeEndpoint: unix://$cluster_socket
-evictionHard: {memory.available: 1%, nodefs.available: 1%, nodefs.inodesFree: 1%, imagefs.available: 1%}
-failCgroupV1: false
-failSwapOn: false
-imageGCHighThresholdPercent: 100
-makeIPTablesUtilChains: false
-maxPods: 200
-nodeLeaseDurationSeconds: 20
-oomScoreAdj: 0
-podLogsDir: $cluster_state/pod-logs
-readOnlyPort: 0
-registryPullQPS: 0
-resolvConf: $config/resolv.conf
-serializeImagePulls: false
-volumePluginDir: $cluster_state/kubelet/volume-plugins
-END
-}
-
-cluster_registry() { # name url
-    local directory=$cluster_state/config/registries/$1
-    mkdir -p "$directory"
-    cat >"$directory/hosts.toml" <<END
-server = "$2"
-[host."$2"]
-  capabilities = ["pull", "resolve"]
-  ca = "$cluster_state/services/authority/ca.crt"
-END
-}
-
-# --- network -----------------------------------------------------------------------------------------------------------------------
-
-cluster_network_up() {
-    if [ -n "$(ip -oneline address show to "$cluster_pods")" ]; then
-        cluster_fail "the network $cluster_pods of the pods is in use on this machine: $(ip -oneline address show to "$cluster_pods")"
-    fi
-    cluster_kernel_modules
-    cat /proc/sys/net/ipv4/ip_forward >"$cluster_state/ip_forward"
-    echo 1 >/proc/sys/net/ipv4/ip_forward
-
-    # A fixed address: without one the bridge would take that of its newest pod.
-    ip link add "$cluster_bridge" address 02:53:4c:57:00:01 type bridge
-    ip address add "$cluster_address/24" dev "$cluster_bridge"
-    ip link set "$cluster_bridge" up
-    ip route add "$cluster_services" dev "$cluster_bridge"
-
-    iptables --wait --new-chain $cluster_chain
-    iptables --wait --append $cluster_chain --out-interface "$cluster_bridge" --jump ACCEPT
-    iptables --wait --append $cluster_chain --in-interface "$cluster_bridge" --jump REJECT --reject-with icmp-net-unreachable
-    iptables --wait --insert FORWARD --jump $cluster_chain
-    iptables --wait --insert INPUT --in-interface "$cluster_bridge" --jump ACCEPT
-}
-
-cluster_kernel_modules() {
-    [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || modprobe br_netfilter ||
-        cluster_fail 'the kernel has no br_netfilter, which Services need'
-    grep -q 'overlay$' /proc/filesystems || modprobe overlay || cluster_fail 'the kernel has no overlayfs, which containers need'
-    [ "$(cat /proc/sys/net/bridge/bridge-nf-call-iptables)" = 1 ] ||
-        cluster_fail 'bridged packets skip the netfilter rules; allow them with: sysctl net.bridge.bridge-nf-call-iptables=1'
-}
-
-cluster_network_down() {
-    local tables
-    command -v iptables >/dev/null && command -v ip >/dev/null || return 0
-    if iptables --wait --list-rules $cluster_chain >/dev/null 2>&1; then
-        "$cluster_state/bin/kube-proxy" --cleanup >"$cluster_state/logs/kube-proxy-cleanup.log" 2>&1 ||
-            echo "cluster: rules of kube-proxy may be left, see $cluster_state/logs/kube-proxy-cleanup.log" >&2
-        # A chain that kube-proxy makes but takes for the kubelet's.
-        for tables in iptables ip6tables; do
-            cluster_rule_delete INPUT --jump KUBE-FIREWALL
-            cluster_rule_delete OUTPUT --jump KUBE-FIREWALL
-            cluster_chain_delete KUBE-FIREWALL
-        done
-        tables=iptables
-        cluster_rule_delete INPUT --in-interface "$cluster_bridge" --jump ACCEPT
-        cluster_rule_delete FORWARD --jump $cluster_chain
-        cluster_chain_delete $cluster_chain
-    fi
-    if [ -d "/sys/class/net/$cluster_bridge" ]; then
-        ip link delete "$cluster_bridge"
-    fi
-    if [ -s "$cluster_state/ip_forward" ]; then
-        cat "$cluster_state/ip_forward" >/proc/sys/net/ipv4/ip_forward
-        rm "$cluster_state/ip_forward"
-    fi
-}
-
-# The next two use tables of their caller: iptables or ip6tables.
-cluster_rule_delete() { # rule
-    while $tables --wait --check "$@" 2>/dev/null; do
-        $tables --wait --delete "$@"
-    done
-}
-
-cluster_chain_delete() { # chain
-    if $tables --wait --list-rules "$1" >/dev/null 2>&1; then
-        $tables --wait --flush "$1"
-        $tables --wait --delete-chain "$1"
-    fi
-}
-
-# --- components --------------------------------------------------------------------------------------------------------------------
+# --- components -------------------------------------------------------------------------------------------------------------------
 
 # From a running containerd to a cluster that answers in every way that tests use.
 cluster_boot() {
@@ -613,6 +229,9 @@ cluster_boot() {
 }
 
 cluster_launch() { # component
+    if cluster_answers "$1"; then
+        cluster_fail "${cluster_listens[$1]} is taken by another program, which must be stopped before $1 can start"
+    fi
     local bin=$cluster_state/bin config=$cluster_state/config tls=$cluster_state/tls
     case $1 in
     dns)
@@ -629,14 +248,14 @@ cluster_launch() { # component
         ;;
     kube-apiserver)
         cluster_run kube-apiserver "$bin/kube-apiserver" --etcd-servers http://127.0.0.1:2379 \
-            --bind-address $cluster_address --advertise-address $cluster_address --secure-port 6443 \
+            --bind-address "$cluster_address" --advertise-address "$cluster_address" --secure-port 6443 \
             --tls-cert-file "$tls/apiserver.crt" --tls-private-key-file "$tls/apiserver.key" \
             --client-ca-file "$tls/ca.crt" --token-auth-file "$cluster_state/tokens.csv" --authorization-mode Node,RBAC \
             --kubelet-client-certificate "$tls/kubelet-client.crt" --kubelet-client-key "$tls/kubelet-client.key" \
             --kubelet-preferred-address-types InternalIP,Hostname \
             --service-account-issuer https://kubernetes.default.svc.cluster.local \
             --service-account-key-file "$tls/service-accounts.key" --service-account-signing-key-file "$tls/service-accounts.key" \
-            --service-cluster-ip-range $cluster_services --allow-privileged=true --enable-aggregator-routing=true \
+            --service-cluster-ip-range "$cluster_services" --allow-privileged=true --enable-aggregator-routing=true \
             --default-not-ready-toleration-seconds 5 --default-unreachable-toleration-seconds 5 \
             --audit-policy-file "$config/audit.yaml" --audit-log-path "$cluster_state/logs/audit.log" --audit-log-maxsize 10000
         ;;
@@ -655,34 +274,46 @@ cluster_launch() { # component
         ;;
     kubelet)
         cluster_run kubelet "$bin/kubelet" --config "$config/kubelet.yaml" --kubeconfig "$cluster_state/kubeconfig-$cluster_node" \
-            --hostname-override $cluster_node --node-ip $cluster_address \
+            --hostname-override "$cluster_node" --node-ip "$cluster_address" \
             --root-dir "$cluster_state/kubelet" --cert-dir "$cluster_state/kubelet/pki"
+        ;;
+    "$cluster_second_node")
+        cluster_run "$1" "$bin/keep-node" "$cluster_state/kubeconfig-$1" "$1"
         ;;
     esac
 }
 
 cluster_await_component() { # component
     case $1 in
-    dns) cluster_await dns cluster_port_open $cluster_address 53 ;;
-    etcd) cluster_await etcd cluster_port_open 127.0.0.1 2379 ;;
-    containerd) cluster_await containerd "$cluster_state/bin/ctr" --address $cluster_socket --connect-timeout 1s version ;;
+    dns) cluster_await dns cluster_answers dns ;;
+    etcd) cluster_await etcd cluster_answers etcd ;;
+    containerd) cluster_await containerd "$cluster_state/bin/ctr" --address "$cluster_socket" --connect-timeout 1s version ;;
     kube-apiserver) cluster_await kube-apiserver cluster_kubectl get --raw /readyz ;;
     kube-controller-manager) cluster_await kube-controller-manager cluster_kubectl --namespace default get serviceaccount/default configmap/kube-root-ca.crt ;;
-    kube-scheduler) cluster_await kube-scheduler cluster_port_open 127.0.0.1 10259 ;;
-    kube-proxy) cluster_await kube-proxy cluster_kubectl --server https://$cluster_service_address get --raw /readyz ;;
-    kubelet) cluster_await kubelet cluster_node_ready ;;
+    kube-scheduler) cluster_await kube-scheduler cluster_answers kube-scheduler ;;
+    kube-proxy) cluster_await kube-proxy cluster_answers kube-proxy && cluster_await kube-proxy cluster_service_reachable ;;
+    kubelet) cluster_await kubelet cluster_node_ready "$cluster_node" ;;
+    "$cluster_second_node") cluster_await "$1" cluster_node_ready "$1" ;;
     esac
 }
 
-cluster_node_ready() {
-    [ "$(cluster_kubectl get node $cluster_node --output 'jsonpath={.status.conditions[?(@.type=="Ready")].status}{.spec.taints[*].effect}')" = True ]
+# Ready, and open for pods: the taint of a new node goes a moment later.
+cluster_node_ready() { # node
+    local seen
+    seen=$(cluster_kubectl get node "$1" --output 'jsonpath={.status.conditions[?(@.type=="Ready")].status} {.spec.taints[*].key}')
+    [[ $seen == True* && $seen != *node.kubernetes.io/* ]]
 }
 
-cluster_port_open() { # address port
-    (exec 3<>"/dev/tcp/$1/$2")
+cluster_service_reachable() {
+    cluster_kubectl --server "https://$cluster_service_address" get --raw /readyz
 }
 
-# --- processes ---------------------------------------------------------------------------------------------------------------------
+cluster_answers() { # component
+    local where=${cluster_listens[$1]:-}
+    [ -n "$where" ] && (exec 3<>"/dev/tcp/$where") 2>/dev/null
+}
+
+# --- processes --------------------------------------------------------------------------------------------------------------------
 
 cluster_run() { # component command...
     local component=$1 pid
@@ -690,19 +321,11 @@ cluster_run() { # component command...
     env --ignore-environment HOME="$HOME" PATH="$cluster_state/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
         setsid "$@" >>"$cluster_state/logs/$component.log" 2>&1 </dev/null &
     pid=$!
-    echo "$pid $(cluster_started_at $pid)" >"$cluster_state/pids/$component"
+    echo "$pid $(process_started_at $pid)" >"$cluster_state/pids/$component"
 }
 
-cluster_started_at() { # pid
-    [ -r "/proc/$1/stat" ] && sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
-}
-
-# A process id alone may be somebody else's by now; with its start time it is ours.
 cluster_running() { # component
-    local pid started now
-    [ -s "$cluster_state/pids/$1" ] || return 1
-    read -r pid started <"$cluster_state/pids/$1"
-    now=$(cluster_started_at "$pid") && [ "$now" = "$started" ] && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null
+    process_runs "$cluster_state/pids/$1"
 }
 
 cluster_await() { # component command...
@@ -735,75 +358,4 @@ cluster_end() { # component
         sleep 0.05
     done
     rm -f "$cluster_state/pids/$1"
-}
-
-# --- what pods leave ---------------------------------------------------------------------------------------------------------------
-
-cluster_cgroups() {
-    find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -type d -name "$(basename $cluster_cgroup)"
-}
-
-cluster_cgroup_make() {
-    local hierarchy file
-    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
-        mkdir -p "/sys/fs/cgroup$cluster_cgroup"
-        return
-    fi
-    for hierarchy in /sys/fs/cgroup/*/; do
-        if [ -e "$hierarchy/tasks" ]; then
-            mkdir -p "$hierarchy$cluster_cgroup"
-        fi
-    done
-    # Old cgroups start with no processor and no memory node allowed.
-    for file in cpuset.cpus cpuset.mems; do
-        cat "/sys/fs/cgroup/cpuset/$file" >"/sys/fs/cgroup/cpuset$cluster_cgroup/$file"
-    done
-}
-
-# After a crash nobody is left who would end the containers, nor their shims, which outlive containerd.
-cluster_end_pods_left_by_a_crash() {
-    local cgroup process deadline=$((SECONDS + 30))
-    for process in /proc/[0-9]*; do
-        if [[ $(readlink "$process/exe") == "$cluster_cache"/bin/containerd-*/containerd-shim-runc-v2 ]] &&
-            tr '\0' ' ' <"$process/cmdline" | grep -q -F -- "-address $cluster_socket "; then
-            kill -KILL "${process#/proc/}"
-        fi
-    done 2>/dev/null || true
-    for cgroup in $(cluster_cgroups); do
-        while [ -d "$cgroup" ] && ! find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null; do
-            [ $SECONDS -lt $deadline ] || cluster_fail "processes of pods do not end, see $cgroup"
-            find "$cgroup" -name cgroup.procs -exec cat {} + 2>/dev/null | xargs --no-run-if-empty kill -KILL 2>/dev/null || true
-            sleep 0.05
-        done
-    done
-}
-
-# Where these lie cannot be configured.
-cluster_clean_fixed_paths() {
-    local directory
-    if [ -d /var/log/containers ]; then
-        find /var/log/containers -lname "$cluster_state/*" -delete
-    fi
-    rm -f /var/lib/kubelet/device-plugins/kubelet.sock
-    for directory in /var/log/containers /var/lib/kubelet/device-plugins /var/lib/kubelet /var/lib/cni/results /var/lib/cni \
-        /run/containerd/fifo /run/containerd/s /run/containerd; do
-        if [ -d $directory ]; then
-            rmdir --ignore-fail-on-non-empty $directory
-        fi
-    done
-}
-
-cluster_unmount() { # directory...
-    local directory target
-    for directory in "$@"; do
-        while read -r target; do
-            target=$(printf '%b' "$target")
-            umount "$target" 2>/dev/null || umount --lazy "$target"
-        done < <(cluster_mounts "$directory")
-        [ -z "$(cluster_mounts "$directory")" ] || cluster_fail "mounts are left below $directory: $(cluster_mounts "$directory")"
-    done
-}
-
-cluster_mounts() { # directory
-    awk -v directory="$1" 'index($5 "/", directory "/") == 1 { print $5 }' /proc/self/mountinfo | sort --reverse
 }

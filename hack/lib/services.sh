@@ -275,15 +275,8 @@ services_libraries() { # program
 # --- processes -------------------------------------------------------------------------------------------------------------------
 
 # A process id alone may be somebody else's after a restart of the machine; with its start time it is ours.
-services_started_at() { # pid
-    [ -r "/proc/$1/stat" ] && sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
-}
-
 services_running() { # name
-    local pid started now
-    [ -s "$services_directory/run/$1" ] || return 1
-    read -r pid started <"$services_directory/run/$1"
-    now=$(services_started_at "$pid") && [ "$now" = "$started" ]
+    process_runs "$services_directory/run/$1"
 }
 
 services_port_open() { # port
@@ -309,7 +302,7 @@ services_run() { # name port command...
         exec setsid "$@" >"$log" 2>&1 </dev/null
     ) &
     pid=$!
-    echo "$pid $(services_started_at "$pid")" >"$services_directory/run/$name"
+    echo "$pid $(process_started_at "$pid")" >"$services_directory/run/$name"
     services_await "$name" "$port"
 }
 

@@ -42,10 +42,12 @@ func main() {
 		return
 	case "remove-pods":
 		os.Exit(removePodsMain(os.Args))
+	case "keep-node":
+		os.Exit(keepNodeMain(os.Args))
 	}
 	component, known := components[name]
 	if !known {
-		fmt.Fprintf(os.Stderr, "unknown component %q: call this program through a link named etcd, kubectl, kubelet, remove-pods or kube-*\n", name)
+		fmt.Fprintf(os.Stderr, "unknown component %q: call this program through a link named etcd, kubectl, kubelet, remove-pods, keep-node or kube-*\n", name)
 		os.Exit(64)
 	}
 	os.Exit(cli.Run(component()))
