@@ -86,6 +86,7 @@ fn a_registry_without_an_address() {
     assert_eq!(run.exit_code("step-source-default"), 0);
     assert_eq!(run.exit_code(IMAGE_PROCESSING), 1);
     let log = run.log(IMAGE_PROCESSING);
-    let said = "cannot answer for registry.nowhere.test:5000/app:1 at registry registry.nowhere.test:5000";
+    let said =
+        "cannot answer for registry.nowhere.test:5000/app:1 at registry registry.nowhere.test:5000";
     assert!(log.contains(said) && log.contains("no records found"), "{log}");
 }

@@ -232,7 +232,9 @@ fn a_run_in_a_file_becomes_an_image() {
 fn a_dockerfile_with_commands() {
     let namespace = Namespace::new("commands");
     let base = format!("{}/{}-base:1", variable("SLIPWAY_REGISTRY"), namespace.name());
-    push_busybox(&base.replace(&variable("SLIPWAY_REGISTRY"), &variable("SLIPWAY_REGISTRY_ADDRESS")));
+    push_busybox(
+        &base.replace(&variable("SLIPWAY_REGISTRY"), &variable("SLIPWAY_REGISTRY_ADDRESS")),
+    );
     let mut sample = sample(SHIPWRIGHT_MANAGED).with(Some(&app()), &output(&namespace));
     sample.build["spec"]["paramValues"] = json!([
         { "name": "dockerfile", "value": "Dockerfile.commands" },
@@ -258,10 +260,19 @@ fn push_busybox(to: &str) {
     let mut export = Command::new("ctr");
     export.args(["images", "export", &archive, "docker.io/library/busybox:1.37"]);
     let mut copy = Command::new("skopeo");
-    copy.args(["copy", "--dest-tls-verify=false", &format!("oci-archive:{archive}"), &format!("docker://{to}")]);
+    copy.args([
+        "copy",
+        "--dest-tls-verify=false",
+        &format!("oci-archive:{archive}"),
+        &format!("docker://{to}"),
+    ]);
     for mut command in [export, copy] {
         let output = command.output().unwrap();
-        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     std::fs::remove_file(&archive).unwrap();
 }
