@@ -83,7 +83,7 @@ fn ssh_fails_without_the_generated_passwd() {
 struct InTheMiddle {
     namespace: Namespace,
     pod: String,
-    door: Door,
+    _door: Door,
 }
 
 impl InTheMiddle {
@@ -99,7 +99,7 @@ impl InTheMiddle {
         for container in ["step-source-default", "step-script", "step-image-processing"] {
             namespace.wait_until_running(&pod, container);
         }
-        Self { namespace, pod, door }
+        Self { namespace, pod, _door: door }
     }
 
     fn exec(&self, container: &str, script: &str) -> String {
@@ -295,4 +295,42 @@ fn a_step_may_override_its_strategy() {
             ("step-image-processing", supporting),
         ],
     );
+}
+
+#[test]
+fn a_strategy_without_a_user_leaves_everybody_their_own() {
+    let namespace = Namespace::new("no-user");
+    let mut packing = sample("hello").strategy;
+    packing["spec"].as_object_mut().unwrap().remove("securityContext").unwrap();
+    packing["spec"]["steps"][0].as_object_mut().unwrap().remove("securityContext").unwrap();
+    // The image of the source step knows its default user, so ssh works without further files.
+    let source = git_source(&ssh_url("app"), None, true);
+    let build = build("hello", &source, &output(&namespace));
+    let pod = namespace.render(&documents([&clone_key(), &packing.to_string(), &build]));
+    assert!(!serde_json::to_string(&pod).unwrap().contains("security-context"));
+    let run = namespace.run_pod(&pod).expect_success();
+    let expected = [
+        ("step-source-default", (1000, 1000)),
+        ("step-pack", (0, 0)),
+        ("step-image-processing", (0, 0)),
+    ];
+    assert_users(&run, &expected);
+}
+
+#[test]
+fn a_strategy_may_ask_for_the_files_in_its_own_steps() {
+    let namespace = Namespace::new("asking");
+    let source = git_source(&ssh_url("app"), None, true);
+    let build = build("who", &source, &output(&namespace));
+    // No group by name: this shell's reader wants a fourth field, which the proposal's line does not have.
+    let look = "id -un; cat /etc/passwd; echo; cat /etc/group";
+    let strategy = script_strategy("who", (1010, 1020), look);
+    let asking = strategy.replace(
+        r#""name":"who"}"#,
+        r#""name":"who","annotations":{"buildstrategy.shipwright.io/identity-files":"true"}}"#,
+    );
+    assert_ne!(asking, strategy);
+    let run = namespace.run(&documents([&clone_key(), &asking, &build])).expect_success();
+    let expected = format!("shp\n{}\nshp:x:1020", passwd(1010, 1020));
+    assert_eq!(run.log("step-script").trim_end(), expected);
 }
