@@ -376,7 +376,7 @@ fn a_silenced_lint_is_found() {
 /// Paths of one person's machine and hosts of package registries: neither means anything to the next reader.
 const FOREIGN_WORDS: [&str; 10] = [
     concat!("/wo", "rk/"),
-    concat!("/ro", "ot/"),
+    concat!("/ro", "ot/."),
     concat!("/ho", "me/"),
     concat!("/tmp/br", "ief"),
     concat!("crates", ".io"),
