@@ -25,7 +25,7 @@ pub use process::ProcessError;
 pub use turn::TurnError;
 pub use workdir::WorkdirError;
 
-use crate::protocol::results::{ERROR_MESSAGE, ERROR_REASON, WORKING_DIRECTORY_NOT_FOUND};
+use crate::protocol::results::{ERROR_MESSAGE, ERROR_REASON};
 use crate::protocol::{GateCommand, RESULTS_DIR, TERMINATION_LOG};
 
 /// Why a step did not run, or could not be told to have run.
@@ -112,8 +112,7 @@ fn missing_workdir(error: &WorkdirError, budget: usize) -> Composed {
         content: Content::Bytes { head: text.into(), size: text.len() as u64 },
     };
     let message = crate::describe(error);
-    let entries =
-        vec![entry(ERROR_REASON, WORKING_DIRECTORY_NOT_FOUND), entry(ERROR_MESSAGE, &message)];
+    let entries = vec![entry(ERROR_REASON, error.reason()), entry(ERROR_MESSAGE, &message)];
     compose(entries, false, budget)
 }
 

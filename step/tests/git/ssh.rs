@@ -46,7 +46,10 @@ impl SshServer {
         let (config, log) = (file("config"), file("log"));
         // `hack/test` unpacks one where none is installed.
         let sshd = env::var("SLIPWAY_SSHD").unwrap_or_else(|_| "/usr/sbin/sshd".into());
-        assert!(Path::new(&sshd).exists(), "no sshd here: run hack/test, or install openssh-server");
+        assert!(
+            Path::new(&sshd).exists(),
+            "no sshd here: run hack/test, or install openssh-server"
+        );
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let stream = OwnedFd::from(stream.unwrap());
