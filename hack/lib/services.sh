@@ -245,19 +245,20 @@ services_unpacked() { # package path
         echo "/$2"
         return
     fi
-    local release root archive packages
+    local release root archive simulation packages
     release=$(. /etc/os-release && echo "$ID-$VERSION_ID")
     root=$services_cache/unpacked/$1-$release
     if [ ! -d "$root" ]; then
         rm -rf "$root.new"
         mkdir -p "$root.new/archives"
         (
-            cd "$root.new/archives"
-            apt-get --quiet update
-            mapfile -t packages < <(apt-get --simulate install --no-install-recommends "$1" | awk '/^Inst /{print $2}')
-            apt-get --quiet -o APT::Sandbox::User=root download "${packages[@]}"
+            cd "$root.new/archives" || exit
+            apt-get --quiet update || exit
+            simulation=$(LC_ALL=C apt-get --simulate install --no-install-recommends "$1") || exit
+            mapfile -t packages < <(awk '/^Inst /{print $2}' <<<"$simulation")
+            apt-get --quiet -o APT::Sandbox::User=root download "${packages[@]}" || exit
             for archive in *.deb; do
-                dpkg-deb --extract "$archive" ..
+                dpkg-deb --extract "$archive" .. || exit
             done
         ) >"$services_cache/unpacked/$1.log" 2>&1 || services_fail "$1 cannot be had, see $services_cache/unpacked/$1.log" || return
         rm -rf "$root.new/archives"
@@ -344,7 +345,9 @@ services_repositories() {
     fi
     rm -rf "$target" "$target.new"
     mkdir -p "$target.new"
-    (services_make_repositories "$target.new") || services_fail 'the repositories cannot be made' || return
+    # In a condition set -e would have no effect within, and half a repository would pass for a whole one.
+    (services_make_repositories "$target.new") &
+    wait $! || services_fail 'the repositories cannot be made' || return
     echo "$key" >"$target.new/.made-by"
     mv "$target.new" "$target"
 }

@@ -19,8 +19,8 @@ fn main() -> ExitCode {
         StepCommand::ImageProcessing(command) => slipway_step::image::run(&command),
         StepCommand::Prepare(command) => slipway_step::prepare::run(&command),
         StepCommand::Waiter(command) => slipway_step::waiter::run(&command),
-        other => {
-            eprintln!("slipway-step: {other:?} is not built yet");
+        StepCommand::Bundle(_) => {
+            eprintln!("slipway-step: bundle is not built yet");
             ExitCode::FAILURE
         }
     }

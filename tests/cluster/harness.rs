@@ -158,7 +158,9 @@ impl Namespace {
 
     /// The pod as soon as it is `what`, which `is` tells.
     pub fn wait_for(&self, pod: &str, what: &str, is: impl Fn(&Pod) -> bool) -> Pod {
-        let mut watch = self.command(&["get", "pod", pod, "--watch", "--output=json"]);
+        // As a list of one: kubectl's watch of a single object loses what changes between its look and its watch.
+        let one = format!("--field-selector=metadata.name={pod}");
+        let mut watch = self.command(&["get", "pods", &one, "--watch", "--output=json"]);
         let mut watch = Running(watch.stdout(Stdio::piped()).spawn().expect("kubectl starts"));
         let stdout = watch.0.stdout.take().unwrap();
         let (sender, seen) = mpsc::channel();
@@ -220,6 +222,11 @@ impl Namespace {
 
     /// The container's log as soon as it holds the text.
     pub fn wait_for_log(&self, pod: &str, container: &str, text: &str) {
+        // A log that is not there yet cannot be followed.
+        self.wait_for(pod, &format!("starting {container}"), |pod| {
+            let state = status(pod, container).and_then(|status| status.state.as_ref());
+            state.is_some_and(|state| state.waiting.is_none())
+        });
         let mut follow = self.command(&["logs", pod, "--container", container, "--follow"]);
         let mut follow = Running(follow.stdout(Stdio::piped()).spawn().expect("kubectl starts"));
         let stdout = follow.0.stdout.take().unwrap();

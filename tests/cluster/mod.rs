@@ -4,8 +4,12 @@
 
 mod documents;
 mod door;
+mod gate;
 mod git;
 mod harness;
 mod identity;
 mod names;
+mod observe;
 mod samples;
+mod start;
+mod steps;

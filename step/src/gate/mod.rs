@@ -13,6 +13,7 @@ mod results;
 mod turn;
 mod workdir;
 
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -116,7 +117,8 @@ fn missing_workdir(error: &WorkdirError, budget: usize) -> Composed {
     compose(entries, false, budget)
 }
 
-/// A line in the step's log that is not the command's.
+/// A line in the step's log that is not the command's; in one piece, whatever ends this program or writes beside it.
 fn log(line: &str) {
-    eprintln!("slipway: {line}");
+    // A log that nobody takes any more must not end the step.
+    let _ = io::stderr().write_all(format!("slipway: {line}\n").as_bytes());
 }

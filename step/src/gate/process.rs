@@ -2,6 +2,8 @@
 //!
 //! Invariant: a signal that arrives before [`Supervisor::run`] ends this program at once; every later one reaches the command,
 //! also if it comes before the command is there.
+//! Invariant: a command that was told to end has not ended well, whatever its exit code: its pod is being ended, and a later step
+//! must not go on with what it left behind.
 //! Invariant: every process that ends below this program is reaped, whoever started it.
 //!
 //! PID 1 gets no signal that it has no handler for, and orphans become its children; without both, ending a pod takes the
@@ -133,7 +135,8 @@ impl Supervisor {
         Ok(Self { waiting, signals })
     }
 
-    /// Runs the command to its end; its exit code, or 128 and the number of the signal that killed it.
+    /// Runs the command to its end; its exit code, or 128 and the number of the signal that killed it, or that it was told to end
+    /// by and obeyed with 0.
     pub(super) fn run(mut self, command: &[String]) -> Result<u8, ProcessError> {
         let (program, arguments) = match command.split_first() {
             Some((name, rest)) if name == PROGRAM => {
@@ -150,13 +153,17 @@ impl Supervisor {
             .spawn()
             .map_err(|source| ProcessError::start(&program, source))?;
         let child = Pid::from_child(&child);
+        let mut told = None;
         loop {
             // Before the first wait too: an end is recorded, but so is the end of any orphan.
             if let Some(status) = reap(child)? {
-                return Ok(exit_code(status));
+                return Ok(exit_code(status, told));
             }
             for signal in self.signals.wait() {
                 forward(child, signal);
+                if ENDING.contains(&signal) {
+                    told = told.or(Some(signal));
+                }
             }
         }
     }
@@ -185,10 +192,10 @@ fn forward(child: Pid, signal: i32) {
     }
 }
 
-fn exit_code(status: WaitStatus) -> u8 {
-    let code = match status.terminating_signal() {
-        Some(signal) => SIGNALLED + signal,
-        None => status.exit_status().unwrap_or(1),
+fn exit_code(status: WaitStatus, told: Option<i32>) -> u8 {
+    let code = match (status.terminating_signal(), status.exit_status(), told) {
+        (Some(signal), ..) | (None, Some(0), Some(signal)) => SIGNALLED + signal,
+        (None, code, _) => code.unwrap_or(1),
     };
     u8::try_from(code).unwrap_or(u8::MAX)
 }

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::OciError;
 use super::blob::{Blob, Compress, Content, Hashing, Part, digest_of};
-use super::manifest::{DOCKER_IMAGE, DOCUMENT_LIMIT, Manifest, parse};
+use super::manifest::{DOCKER_IMAGE, Manifest, parse};
 
 const CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json";
 const LAYER_TYPE: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
@@ -172,10 +172,7 @@ impl Archive {
 
     fn document(&self, name: &str) -> Result<Vec<u8>, OciError> {
         let part = self.part(name)?;
-        if part.length > DOCUMENT_LIMIT {
-            let what = format!("{name:?} in {:?}", self.path);
-            return Err(OciError::TooLarge { what, size: part.length, limit: DOCUMENT_LIMIT });
-        }
+        OciError::check_document_size(&format!("{name} in {}", self.path.display()), part.length)?;
         let mut bytes = Vec::new();
         part.open().and_then(|mut content| content.read_to_end(&mut bytes)).map_err(self.read())?;
         Ok(bytes)
@@ -202,7 +199,7 @@ impl Archive {
             (Content::Gzip(part), pushed, plain.finish().map_err(self.read())?.0)
         };
         if found != diff_id {
-            let what = format!("layer {name:?} in {:?}", self.path);
+            let what = format!("layer {name} in {}", self.path.display());
             return Err(OciError::WrongDigest { what, expected: diff_id.to_owned(), found });
         }
         Ok(Blob { digest, size, content })

@@ -157,3 +157,26 @@ impl<R: Read> Read for Hashing<R> {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compression_does_not_depend_on_how_it_is_read() {
+        let mut content: Vec<u8> = (0..500_000_u32).flat_map(|n| (n / 3).to_le_bytes()).collect();
+        // A part that does not compress is where encoders look at the room that they have.
+        content.extend((0..300_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]));
+        let mut whole = Vec::new();
+        Compress::new(&content[..]).read_to_end(&mut whole).unwrap();
+        for size in [1000, 8192, 131_072] {
+            let mut reader = Compress::new(&content[..]);
+            let mut pieces = Vec::new();
+            while (&mut reader).take(size).read_to_end(&mut pieces).unwrap() > 0 {}
+            assert!(pieces == whole, "read in pieces of {size}");
+        }
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&whole[..]).read_to_end(&mut plain).unwrap();
+        assert!(plain == content);
+    }
+}

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use oci_client::errors::OciDistributionError;
+/// Larger manifests are refused by registries, and larger configs are no configs; in bytes.
+pub(super) const DOCUMENT_LIMIT: u64 = 4 << 20;
 
 /// Every failure of this room.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,23 @@ pub enum OciError {
         /// Where and why.
         #[source]
         source: serde_json::Error,
+    },
+    /// JSON of another shape than its kind has.
+    #[error("{what} cannot be used: {problem}")]
+    Malformed {
+        /// The document.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The bytes of something that is known by its digest cannot be read.
+    #[error("read {what}")]
+    ReadBlob {
+        /// What it is, with its digest.
+        what: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
     },
     /// A manifest or config is larger than any registry takes.
     #[error("{what} has {size} bytes; a manifest or config may have at most {limit}")]
@@ -122,7 +140,7 @@ pub enum OciError {
         registry: String,
         /// What the client said.
         #[source]
-        source: Box<OciDistributionError>,
+        source: reqwest::Error,
     },
     /// The registry knows us too little: 401, 403 or a refused token.
     #[error(
@@ -169,7 +187,7 @@ pub enum OciError {
         registry: String,
         /// What the client said.
         #[source]
-        source: Box<OciDistributionError>,
+        source: reqwest::Error,
     },
     /// The registry's certificate cannot be verified.
     #[error(
@@ -180,7 +198,18 @@ pub enum OciError {
         registry: String,
         /// What the client said.
         #[source]
-        source: Box<OciDistributionError>,
+        source: reqwest::Error,
+    },
+    /// What is pushed could not be read while it was sent.
+    #[error("cannot {action} for {image}: its content cannot be read")]
+    Content {
+        /// The whole reference.
+        image: String,
+        /// What was asked.
+        action: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
     },
     /// No answer: name, route, connection.
     #[error("cannot {action} for {image} at registry {registry}")]
@@ -193,8 +222,19 @@ pub enum OciError {
         action: String,
         /// What the client said.
         #[source]
-        source: Box<OciDistributionError>,
+        source: reqwest::Error,
     },
+}
+
+impl OciError {
+    /// Manifests and configs are held in memory, so they must not be large.
+    pub(crate) fn check_document_size(what: &str, size: u64) -> Result<(), Self> {
+        let limit = DOCUMENT_LIMIT;
+        if size > limit {
+            return Err(Self::TooLarge { what: what.to_owned(), size, limit });
+        }
+        Ok(())
+    }
 }
 
 /// An error and everything that caused it. `io::Error` hides the error that it wraps from `source`, so it is asked itself.

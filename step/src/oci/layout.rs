@@ -11,7 +11,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
 use super::OciError;
 use super::blob::{Blob, Content, Part, digest_of};
-use super::manifest::{DOCUMENT_LIMIT, Kind, Manifest, descriptors, is_distributable, parse};
+use super::manifest::{Kind, Manifest, descriptors, is_distributable, parse};
 
 /// The file that makes a folder a layout.
 pub(super) const INDEX: &str = "index.json";
@@ -20,7 +20,7 @@ pub(super) const INDEX: &str = "index.json";
 pub(super) fn load(dir: &Path) -> Result<Manifest, OciError> {
     let path = dir.join(INDEX);
     let bytes = read_document(&path)?;
-    let index: ImageIndex = parse(&bytes, &format!("{path:?}"))?;
+    let index: ImageIndex = parse(&bytes, &path.display().to_string())?;
     match index.manifests().as_slice() {
         [] => Err(OciError::EmptyIndex { path }),
         [only] => load_unwrapped(dir, only),
@@ -47,18 +47,18 @@ fn load_manifest(dir: &Path, descriptor: &Descriptor) -> Result<Manifest, OciErr
     let media_type = descriptor.media_type().to_string();
     let kind = Kind::of(descriptor.media_type());
     if kind == Kind::Other {
-        return Err(OciError::NotAnImage { what: format!("{path:?}"), media_type });
+        return Err(OciError::NotAnImage { what: path.display().to_string(), media_type });
     }
     let bytes = read_document(&path)?;
     let (expected, found) = (descriptor.digest().to_string(), digest_of(&bytes));
     if found != expected {
-        return Err(OciError::WrongDigest { what: format!("{path:?}"), expected, found });
+        return Err(OciError::WrongDigest { what: path.display().to_string(), expected, found });
     }
     if kind == Kind::Index {
-        let index: ImageIndex = parse(&bytes, &format!("{path:?}"))?;
+        let index: ImageIndex = parse(&bytes, &path.display().to_string())?;
         return load_index(dir, media_type, bytes, index.manifests());
     }
-    let image: ImageManifest = parse(&bytes, &format!("{path:?}"))?;
+    let image: ImageManifest = parse(&bytes, &path.display().to_string())?;
     let blobs = descriptors(&image)
         .filter(|descriptor| is_distributable(descriptor))
         .map(|descriptor| load_blob(dir, descriptor))
@@ -106,10 +106,7 @@ fn blob_path(dir: &Path, descriptor: &Descriptor) -> PathBuf {
 }
 
 fn read_document(path: &Path) -> Result<Vec<u8>, OciError> {
-    let size = length_of(path)?;
-    if size > DOCUMENT_LIMIT {
-        return Err(OciError::TooLarge { what: format!("{path:?}"), size, limit: DOCUMENT_LIMIT });
-    }
+    OciError::check_document_size(&path.display().to_string(), length_of(path)?)?;
     fs::read(path).map_err(|source| OciError::Read { path: path.to_owned(), source })
 }
 

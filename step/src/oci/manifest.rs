@@ -7,13 +7,18 @@ use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 use super::OciError;
 use super::blob::{Blob, digest_of};
 
-/// Larger manifests are refused by registries; larger configs are no configs.
-pub(super) const DOCUMENT_LIMIT: u64 = 4 << 20;
-
 /// Docker's name for an image.
 pub(super) const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker's name for an index.
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// What we can read when we ask for a manifest.
+pub(super) const MANIFEST_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    DOCKER_INDEX,
+    DOCKER_IMAGE,
+];
 
 /// The bytes of a manifest and what they name.
 #[derive(Debug, Clone)]

@@ -9,16 +9,17 @@ mod blob;
 mod credentials;
 mod error;
 mod layout;
+mod login;
 mod manifest;
 mod registry;
 mod transport;
 
 pub use blob::{Blob, Content, digest_of};
-pub use credentials::find as find_credentials;
+pub use credentials::{Credentials, find as find_credentials};
 pub use error::OciError;
+pub use login::Login;
 pub use manifest::Manifest;
-pub use oci_client::Reference;
-pub use oci_client::secrets::RegistryAuth;
+pub use oci_spec::distribution::{ParseError, Reference};
 pub use registry::Registry;
 
 use std::path::Path;

@@ -2,34 +2,46 @@
 //!
 //! Invariant: a manifest is pushed after everything that it names, so nobody ever pulls half an image.
 //! Invariant: what the registry says it stored is compared with what was meant.
+//! Invariant: credentials go only to the scheme, host and port of the registry, whatever its answers name.
+//!
+//! This speaks the distribution protocol itself, because `oci-client` aborts where an image has no CA bundle, even for a registry
+//! without TLS, cannot refuse plain HTTP, and hides why a token was refused.
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use oci_client::errors::OciDistributionError;
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference, RegistryOperation};
+use oci_spec::distribution::Reference;
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use reqwest::{Body, Client, RequestBuilder, Response, Url, header};
 
 use super::OciError;
-use super::blob::{Blob, Content};
-use super::manifest::Manifest;
-use super::transport::{Meaning, Scheme, client};
+use super::blob::{Blob, Content, digest_of};
+use super::credentials::Credentials;
+use super::error::DOCUMENT_LIMIT;
+use super::login::{self, Authorization, Challenge, Login};
+use super::manifest::{Kind, MANIFEST_TYPES, Manifest, parse};
+use super::transport::{
+    ContentError, Failure, Scheme, Trouble, client, is_unauthorized, read_document, retry,
+};
 
-const ATTEMPTS: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Uploads at the same time; registries slow down those who open more.
 const UPLOADS: usize = 4;
 const CHUNK: usize = 128 << 10;
 /// Chunks that are read ahead while the connection is busy.
 const READ_AHEAD: usize = 2;
+/// How often one request may be led on to another server.
+const DETOURS: usize = 5;
+const CONTENT_DIGEST: &str = "docker-content-digest";
+
 /// One repository, and the reference in it that the user named.
 pub struct Registry {
     client: Client,
     scheme: Scheme,
     image: Reference,
-    auth: RegistryAuth,
+    credentials: Credentials,
+    authorization: Mutex<Option<Authorization>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -42,57 +54,109 @@ impl Registry {
     /// Finds out how the registry is spoken to and logs in; insecure means TLS with any certificate or else plain HTTP.
     pub async fn connect(
         image: Reference,
-        auth: RegistryAuth,
+        credentials: Credentials,
         insecure: bool,
     ) -> Result<Self, OciError> {
-        // First, because it fails where no roots of trust are found; for the other schemes the library would panic.
-        let verified = Self::with_scheme(Scheme::Https, &image, &auth)?;
-        let registry = if insecure {
-            let unverified = Self::with_scheme(Scheme::UnverifiedHttps, &image, &auth)?;
-            let plain = Self::with_scheme(Scheme::Http, &image, &auth)?;
-            let unverified_answers = unverified.retry(async || {
-                match unverified.probe().await {
-                    Ok(()) => Ok(true),
-                    // What neither answers in one way is described by the other.
-                    Err(_) => plain.probe().await.map(|()| false),
-                }
-            });
-            let unverified_answers =
-                unverified_answers.await.map_err(|error| plain.explain("answer", error))?;
-            if unverified_answers { unverified } else { plain }
-        } else {
-            verified
+        let with = |scheme| {
+            let registry = image.resolve_registry().to_owned();
+            let client = client(scheme).map_err(|source| OciError::Client { registry, source })?;
+            Ok(Self {
+                client,
+                scheme,
+                image: image.clone(),
+                credentials: credentials.clone(),
+                authorization: Mutex::new(None),
+            })
         };
-        let login = async || {
-            registry.client.auth(&registry.image, &registry.auth, RegistryOperation::Push).await
-        };
-        registry.retry(login).await.map_err(|error| registry.explain("log in", error))?;
-        Ok(registry)
-    }
-
-    fn with_scheme(
-        scheme: Scheme,
-        image: &Reference,
-        auth: &RegistryAuth,
-    ) -> Result<Self, OciError> {
-        let registry = image.resolve_registry();
-        let client = client(scheme, registry).map_err(|source| OciError::Client {
-            registry: registry.to_owned(),
-            source: Box::new(source),
-        })?;
-        Ok(Self { client, scheme, image: image.clone(), auth: auth.clone() })
-    }
-
-    /// Whether anything answers, with a client of its own because a client remembers how it logged in.
-    async fn probe(&self) -> Result<(), OciDistributionError> {
-        let client = client(self.scheme, self.image.resolve_registry())?;
-        let answer =
-            client.auth(&self.image, &RegistryAuth::Anonymous, RegistryOperation::Pull).await;
-        match answer {
-            Err(error @ OciDistributionError::RequestError(_)) => Err(error),
-            // A refusal is an answer.
-            _ => Ok(()),
+        if !insecure {
+            let registry: Self = with(Scheme::Https)?;
+            retry(async || registry.log_in().await)
+                .await
+                .map_err(|failure| registry.explain("log in", failure))?;
+            return Ok(registry);
         }
+        let unverified = with(Scheme::UnverifiedHttps)?;
+        let plain = with(Scheme::Http)?;
+        let speaks_tls = retry(async || match unverified.log_in().await {
+            Err(Failure::Request { .. }) => plain.log_in().await.map(|()| false),
+            outcome => outcome.map(|()| true),
+        });
+        match speaks_tls.await {
+            Ok(true) => Ok(unverified),
+            Ok(false) => Ok(plain),
+            Err(failure) => Err(plain.explain("log in", failure)),
+        }
+    }
+
+    /// Asks what every registry answers, to meet its challenge once and not in each upload.
+    async fn log_in(&self) -> Result<(), Failure> {
+        match self.request(|| Ok(self.client.get(self.url("")?))).await {
+            // Some answer only below a repository's name; what matters is that they did.
+            Err(Failure::Answer { status: 404, .. }) => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
+    /// The image or index that the reference names now; its layers stay where they are.
+    pub async fn load(&self) -> Result<Manifest, OciError> {
+        self.load_manifest(self.target()).await
+    }
+
+    async fn load_manifest(&self, target: &str) -> Result<Manifest, OciError> {
+        let what = format!("manifest {target}");
+        let get = || {
+            let request = self.client.get(self.url(&format!("manifests/{target}"))?);
+            Ok(request.header(header::ACCEPT, MANIFEST_TYPES.join(", ")))
+        };
+        let (media_type, bytes) = retry(async || {
+            let answer = self.request(get).await?;
+            let media_type = answer.headers().get(header::CONTENT_TYPE);
+            let media_type = media_type.and_then(|name| name.to_str().ok()).unwrap_or_default();
+            let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
+            Ok((media_type, read_document(answer, DOCUMENT_LIMIT).await?))
+        })
+        .await
+        .map_err(|failure| self.explain(&format!("send {what}"), failure))?;
+        if target.contains(':') {
+            check_digest(&what, target, &bytes)?;
+        }
+        let (mut blobs, mut children) = (Vec::new(), Vec::new());
+        match Kind::of(&media_type.as_str().into()) {
+            Kind::Other => return Err(OciError::NotAnImage { what, media_type }),
+            Kind::Index => {
+                let index: ImageIndex = parse(&bytes, &what)?;
+                for entry in index.manifests() {
+                    let digest = entry.digest().to_string();
+                    if Kind::of(entry.media_type()) == Kind::Other {
+                        blobs.push(Blob { digest, size: entry.size(), content: Content::Remote });
+                    } else {
+                        children.push(Box::pin(self.load_manifest(&digest)).await?);
+                    }
+                }
+            }
+            Kind::Image => {
+                let image: ImageManifest = parse(&bytes, &what)?;
+                blobs.push(self.load_config(image.config()).await?);
+                blobs.extend(image.layers().iter().map(|layer| Blob {
+                    digest: layer.digest().to_string(),
+                    size: layer.size(),
+                    content: Content::Remote,
+                }));
+            }
+        }
+        Ok(Manifest { media_type, bytes, blobs, children })
+    }
+
+    async fn load_config(&self, descriptor: &Descriptor) -> Result<Blob, OciError> {
+        let digest = descriptor.digest().to_string();
+        let what = format!("config {digest}");
+        OciError::check_document_size(&what, descriptor.size())?;
+        let get = || Ok(self.client.get(self.url(&format!("blobs/{digest}"))?));
+        let bytes = retry(async || read_document(self.request(get).await?, DOCUMENT_LIMIT).await)
+            .await
+            .map_err(|failure| self.explain(&format!("send {what}"), failure))?;
+        check_digest(&what, &digest, &bytes)?;
+        Ok(Blob { digest, size: bytes.len() as u64, content: Content::Bytes(bytes) })
     }
 
     /// Pushes an image or index with everything that hangs on it, and says on standard error what was sent.
@@ -109,7 +173,7 @@ impl Registry {
         self.push_manifest(manifest, self.target()).await
     }
 
-    /// The tag or digest that the user named; a digest wins.
+    /// A digest wins over a tag, as everywhere.
     fn target(&self) -> &str {
         self.image.digest().or(self.image.tag()).unwrap_or("latest")
     }
@@ -127,118 +191,231 @@ impl Registry {
             return Ok(());
         }
         let digest = &blob.digest;
-        let exists = self
-            .retry(async || self.client.blob_exists(&self.image, digest).await)
+        let exists = retry(async || self.has_blob(digest).await)
             .await
-            .map_err(|error| self.explain(&format!("look for blob {digest}"), error))?;
+            .map_err(|failure| self.explain(&format!("look for blob {digest}"), failure))?;
         if !exists {
-            self.retry(async || self.send_blob(blob).await)
+            retry(async || self.send_blob(blob).await)
                 .await
-                .map_err(|error| self.explain(&format!("take blob {digest}"), error))?;
+                .map_err(|failure| self.explain(&format!("take blob {digest}"), failure))?;
         }
         report(if exists { "exists" } else { "pushed" }, digest, blob.size);
         Ok(())
     }
 
-    async fn send_blob(&self, blob: &Blob) -> Result<(), OciDistributionError> {
-        let mut content = blob.content.open()?;
-        let (sender, receiver) = tokio::sync::mpsc::channel(READ_AHEAD);
-        tokio::task::spawn_blocking(move || {
-            loop {
-                let mut chunk = Vec::with_capacity(CHUNK);
-                let read = content.by_ref().take(CHUNK as u64).read_to_end(&mut chunk);
-                let (item, last) = match read {
-                    Ok(count) => (Ok(chunk.into()), count == 0),
-                    Err(error) => (Err(OciDistributionError::IoError(error)), true),
-                };
-                // Nobody receives any more when the request has ended early.
-                if sender.blocking_send(item).is_err() || last {
-                    return;
-                }
-            }
-        });
-        let chunks = stream::unfold(receiver, async |mut receiver| {
-            receiver.recv().await.map(|chunk| (chunk, receiver))
-        });
-        self.client
-            .push_blob_stream(&self.image, Box::pin(chunks), &blob.digest, Some(blob.size))
-            .await
-            .map(drop)
+    async fn has_blob(&self, digest: &str) -> Result<bool, Failure> {
+        match self.request(|| Ok(self.client.head(self.url(&format!("blobs/{digest}"))?))).await {
+            Ok(_) => Ok(true),
+            Err(Failure::Answer { status: 404, .. }) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn send_blob(&self, blob: &Blob) -> Result<(), Failure> {
+        let begin =
+            || Ok(self.client.post(self.url("blobs/uploads/")?).header("content-length", 0));
+        let session = self.request(begin).await?;
+        let location = session
+            .headers()
+            .get(header::LOCATION)
+            .and_then(|location| session.url().join(location.to_str().ok()?).ok());
+        let mut location = location
+            .ok_or_else(|| Failure::Nonsense("it did not say where to upload".to_owned()))?;
+        location.query_pairs_mut().append_pair("digest", &blob.digest);
+        let upload = || {
+            Ok(self
+                .client
+                .put(location.clone())
+                .header(header::CONTENT_TYPE, "application/octet-stream")
+                .header(header::CONTENT_LENGTH, blob.size)
+                .body(stream_of(&blob.content)?))
+        };
+        self.request(upload).await.map(drop)
     }
 
     async fn push_manifest(&self, manifest: &Manifest, target: &str) -> Result<(), OciError> {
         let expected = manifest.digest();
         let what = format!("manifest {expected}");
-        let content_type = manifest.media_type.as_str().try_into().map_err(|_| {
-            OciError::NotAnImage { what: what.clone(), media_type: manifest.media_type.clone() }
-        })?;
-        let content_type: &_ = &content_type;
-        let named = self.named(target);
-        self.retry(async || {
-            let bytes = manifest.bytes.clone();
-            self.client.push_manifest_raw(&named, bytes, Clone::clone(content_type)).await
-        })
-        .await
-        .map_err(|error| self.explain(&format!("take {what}"), error))?;
-        let found = self
-            .retry(async || {
-                self.client.fetch_manifest_digest(&self.named(&expected), &self.auth).await
-            })
+        let put = || {
+            Ok(self
+                .client
+                .put(self.url(&format!("manifests/{target}"))?)
+                .header(header::CONTENT_TYPE, &manifest.media_type)
+                .body(manifest.bytes.clone()))
+        };
+        let answer = retry(async || self.request(put).await)
             .await
-            .map_err(|error| self.explain(&format!("show {what}"), error))?;
-        if found != expected {
-            return Err(OciError::WrongDigest { what: format!("{named}"), expected, found });
+            .map_err(|failure| self.explain(&format!("take {what}"), failure))?;
+        match answer.headers().get(CONTENT_DIGEST).and_then(|digest| digest.to_str().ok()) {
+            Some(found) if found != expected => {
+                let found = found.to_owned();
+                Err(OciError::WrongDigest { what: self.image.to_string(), expected, found })
+            }
+            _ => {
+                report("pushed", &expected, manifest.bytes.len() as u64);
+                Ok(())
+            }
         }
-        report("pushed", &expected, manifest.bytes.len() as u64);
+    }
+
+    /// An address below the repository; without a path the one of the registry as a whole.
+    fn url(&self, path: &str) -> Result<Url, Failure> {
+        let (scheme, host) = (self.scheme.name(), self.image.resolve_registry());
+        let url = match path {
+            "" => format!("{scheme}://{host}/v2/"),
+            path => format!("{scheme}://{host}/v2/{}/{path}", self.image.repository()),
+        };
+        Url::parse(&url)
+            .map_err(|error| Failure::Nonsense(format!("{url:?} is no address: {error}")))
+    }
+
+    /// Sends a request with what we are allowed to say of ourselves, and meets a challenge of the registry's own once.
+    async fn request(
+        &self,
+        make: impl Fn() -> Result<RequestBuilder, Failure>,
+    ) -> Result<Response, Failure> {
+        let (mut response, authorized) = self.send_on(&make).await?;
+        if is_unauthorized(&response)
+            && self.is_ours(response.url())?
+            && let Some(challenge) = Challenge::find(response.headers())
+        {
+            let repeats_refusal = authorized
+                && (challenge == Challenge::Basic
+                    || matches!(self.credentials.login, Login::Token(_)));
+            if !repeats_refusal {
+                self.meet(&challenge).await?;
+                (response, _) = self.send_on(&make).await?;
+            }
+        }
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(Failure::of_answer(response).await)
+        }
+    }
+
+    /// Sends a request to where the registry leads it, and says whether the last one carried credentials. The client follows to
+    /// addresses of the same origin; to any other one a request is made anew, without what only the registry may know.
+    async fn send_on(
+        &self,
+        make: impl Fn() -> Result<RequestBuilder, Failure>,
+    ) -> Result<(Response, bool), Failure> {
+        let mut target = None;
+        for _ in 0..=DETOURS {
+            let (request, authorized) = self.authorize(make()?, target.take())?;
+            let response = request.send().await?;
+            match detour(&response) {
+                Some(elsewhere) => target = Some(elsewhere),
+                None => return Ok((response, authorized)),
+            }
+        }
+        Err(Failure::Nonsense(format!("it led on to another server more than {DETOURS} times")))
+    }
+
+    fn is_ours(&self, url: &Url) -> Result<bool, Failure> {
+        Ok(url.origin() == self.url("")?.origin())
+    }
+
+    async fn meet(&self, challenge: &Challenge) -> Result<(), Failure> {
+        let scope = format!("repository:{}:pull,push", self.image.repository());
+        let authorization =
+            login::answer(&self.client, &self.credentials.login, challenge, &scope).await?;
+        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
         Ok(())
     }
 
-    /// The repository with another tag or digest. The client is given a digest as if it were a tag: the address is the same, and it
-    /// does not stumble over registries that answer without a `Location`.
-    fn named(&self, target: &str) -> Reference {
-        Reference::with_tag(
-            self.image.registry().to_owned(),
-            self.image.repository().to_owned(),
-            target.to_owned(),
-        )
-    }
-
-    async fn retry<T>(
+    /// The request, to another address if there is one, with credentials if it goes to the registry itself.
+    fn authorize(
         &self,
-        attempt: impl AsyncFn() -> Result<T, OciDistributionError>,
-    ) -> Result<T, OciDistributionError> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..ATTEMPTS {
-            match attempt().await {
-                Err(error) if Meaning::of(&error, self.scheme).may_pass() => {
-                    eprintln!("{error}; trying again in {pause:?}");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                outcome => return outcome,
-            }
+        request: RequestBuilder,
+        target: Option<Url>,
+    ) -> Result<(RequestBuilder, bool), Failure> {
+        let (client, request) = request.build_split();
+        let mut request = request?;
+        if let Some(target) = target {
+            *request.url_mut() = target;
         }
-        attempt().await
+        let is_ours = self.is_ours(request.url())?;
+        let mut builder = RequestBuilder::from_parts(client, request);
+        if !is_ours {
+            return Ok((builder, false));
+        }
+        for (name, value) in &self.credentials.headers {
+            builder = builder.header(name, value);
+        }
+        let authorization =
+            self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(match authorization {
+            Some(Authorization::Basic { username, password }) => {
+                (builder.basic_auth(username, Some(password)), true)
+            }
+            Some(Authorization::Bearer(token)) => (builder.bearer_auth(token), true),
+            None => (builder, false),
+        })
     }
 
-    fn explain(&self, action: &str, source: OciDistributionError) -> OciError {
+    fn explain(&self, action: &str, failure: Failure) -> OciError {
         let registry = self.image.resolve_registry().to_owned();
         let (image, action) = (self.image.to_string(), action.to_owned());
-        let meaning = Meaning::of(&source, self.scheme);
-        let source = Box::new(source);
-        match meaning {
-            Meaning::Denied(answer) => OciError::Denied { registry, image, action, answer },
-            Meaning::Answer { text: answer, .. } => {
+        match failure {
+            Failure::Answer { status: 401 | 403, text: answer, .. } => {
+                OciError::Denied { registry, image, action, answer }
+            }
+            Failure::Anonymous => {
+                OciError::Denied { registry, image, action, answer: failure.to_string() }
+            }
+            Failure::Answer { text: answer, .. } | Failure::Nonsense(answer) => {
                 OciError::Answer { registry, image, action, answer }
             }
-            Meaning::PlainHttp(url) => OciError::PlainHttp { registry, url },
-            Meaning::NotTls => OciError::NotTls { registry, source },
-            Meaning::Untrusted => OciError::Untrusted { registry, source },
-            Meaning::LocalFile | Meaning::Broken | Meaning::Nonsense => {
-                OciError::Unreachable { registry, image, action, source }
-            }
+            Failure::Content(source) => OciError::Content { image, action, source },
+            Failure::Request { trouble, source } => match trouble {
+                Trouble::PlainHttp(url) => OciError::PlainHttp { registry, url },
+                Trouble::NotTls => OciError::NotTls { registry, source },
+                Trouble::Untrusted => OciError::Untrusted { registry, source },
+                Trouble::Content | Trouble::Broken => {
+                    OciError::Unreachable { registry, image, action, source }
+                }
+            },
         }
     }
+}
+
+/// Where an answer leads, if it leads away.
+fn detour(response: &Response) -> Option<Url> {
+    if !response.status().is_redirection() {
+        return None;
+    }
+    response.url().join(response.headers().get(header::LOCATION)?.to_str().ok()?).ok()
+}
+
+/// The bytes of a blob in small pieces, read by a thread of their own and never far ahead of the connection.
+fn stream_of(content: &Content) -> Result<Body, Failure> {
+    let mut content = content.open()?;
+    let (sender, receiver) = tokio::sync::mpsc::channel(READ_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let mut chunk = Vec::with_capacity(CHUNK);
+            let read = content.by_ref().take(CHUNK as u64).read_to_end(&mut chunk);
+            let last = !matches!(read, Ok(count) if count > 0);
+            let chunk = read.map(|_| chunk).map_err(ContentError);
+            // Nobody receives any more when the request has ended early.
+            if sender.blocking_send(chunk).is_err() || last {
+                return;
+            }
+        }
+    });
+    let chunks = stream::unfold(receiver, async |mut receiver| {
+        receiver.recv().await.map(|chunk| (chunk, receiver))
+    });
+    Ok(Body::wrap_stream(Box::pin(chunks)))
+}
+
+fn check_digest(what: &str, expected: &str, bytes: &[u8]) -> Result<(), OciError> {
+    let found = digest_of(bytes);
+    if found == expected {
+        return Ok(());
+    }
+    Err(OciError::WrongDigest { what: what.to_owned(), expected: expected.to_owned(), found })
 }
 
 fn collect_blobs<'a>(

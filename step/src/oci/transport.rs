@@ -1,23 +1,27 @@
-//! How a registry is reached: TLS, proxies, and what an error of the client means.
+//! HTTP to a registry: TLS, what an answer means, and what is tried again.
 //!
 //! Invariant: without `--insecure` nothing travels over plain HTTP, wherever the registry's answers lead.
 //! Invariant: only what may pass by itself is tried again: 429, 5xx and broken connections; never 401 or 403.
+//!
+//! Proxies are taken from the environment as curl and Go do it; names are resolved by hickory, because a static program has no NSS.
 
-use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Once;
 use std::time::Duration;
 
-use oci_client::Client;
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
+use reqwest::redirect::{Action, Attempt, Policy};
+use reqwest::{Client, Response, StatusCode, header};
 
 use super::error::causes;
 
 /// What registries see in their logs.
 const USER_AGENT: &str = concat!("slipway/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// The client has no switch for "https only", but a proxy for plain HTTP where nothing can listen is one.
-const NOWHERE: &str = "http://127.0.0.1:0";
+const RESOLVER_CONFIGURATION: &str = "/etc/resolv.conf";
+const ATTEMPTS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// A registry may ask for more patience, but not for all of the build's time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const SHOWN_ANSWER: usize = 300;
 
 /// How the registry is spoken to.
@@ -31,153 +35,82 @@ pub(super) enum Scheme {
     Http,
 }
 
-/// A client for one way of speaking to a host; fails where no roots of trust are found.
-pub(super) fn client(scheme: Scheme, registry: &str) -> Result<Client, OciDistributionError> {
+impl Scheme {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Https | Self::UnverifiedHttps => "https",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// A client for one way of speaking; fails where no roots of trust are found to verify certificates with.
+pub(super) fn client(scheme: Scheme) -> Result<Client, reqwest::Error> {
     static PROVIDER: Once = Once::new();
     // An error means that somebody installed a provider before, which serves as well.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-    let proxy = |name| from_environment(name).filter(|_| !bypasses_proxy(registry));
-    Client::try_from(ClientConfig {
-        protocol: match scheme {
-            Scheme::Https | Scheme::UnverifiedHttps => ClientProtocol::Https,
-            Scheme::Http => ClientProtocol::Http,
-        },
-        accept_invalid_certificates: scheme != Scheme::Https,
-        // Chunks would need a request for each 4 MiB; one request streams as well.
-        use_monolithic_push: true,
-        connect_timeout: Some(CONNECT_TIMEOUT),
-        user_agent: USER_AGENT,
-        https_proxy: proxy("HTTPS_PROXY"),
-        http_proxy: match scheme {
-            Scheme::Https => Some(NOWHERE.to_owned()),
-            Scheme::UnverifiedHttps | Scheme::Http => proxy("HTTP_PROXY"),
-        },
-        ..ClientConfig::default()
-    })
+    let builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .https_only(scheme == Scheme::Https)
+        .redirect(Policy::custom(within_origin))
+        .tls_danger_accept_invalid_certs(scheme != Scheme::Https);
+    // Without a configuration hickory would ask public servers for the names of private registries.
+    let resolves = Path::new(RESOLVER_CONFIGURATION).exists();
+    if resolves { builder.build() } else { builder.no_hickory_dns().build() }
 }
 
-fn from_environment(name: &str) -> Option<String> {
-    [name.to_owned(), name.to_lowercase()]
-        .into_iter()
-        .filter_map(|name| std::env::var(name).ok())
-        .find(|value| !value.is_empty())
+/// Whoever sends a request must know where it goes, because the client would take all but the best known headers along.
+fn within_origin(attempt: Attempt<'_>) -> Action {
+    let same = attempt.previous().last().is_some_and(|url| url.origin() == attempt.url().origin());
+    if same { Policy::default().redirect(attempt) } else { attempt.stop() }
 }
 
-/// The client would apply `NO_PROXY` to the refusal of plain HTTP too, so it is applied here.
-fn bypasses_proxy(registry: &str) -> bool {
-    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-    is_excepted(host, &from_environment("NO_PROXY").unwrap_or_default())
+/// Why a request did not lead to what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The registry, or who issues its tokens, answered with something else.
+    #[error("{text}")]
+    Answer { status: u16, text: String, retry_after: Option<Duration> },
+    /// No user and password, and the registry wants some.
+    #[error("it wants a user and password, and there is no push secret")]
+    Anonymous,
+    /// There was no answer, or it broke off. The error has no address: an upload's may hold a signature.
+    #[error("no answer")]
+    Request { trouble: Trouble, source: reqwest::Error },
+    /// What is sent could not be read.
+    #[error(transparent)]
+    Content(#[from] std::io::Error),
+    /// The answer makes no sense.
+    #[error("{0}")]
+    Nonsense(String),
 }
 
-/// The rules of `NO_PROXY` as Go has them: names with their subdomains, addresses, networks, `*`; loopback always.
-fn is_excepted(host: &str, exceptions: &str) -> bool {
-    let address: Option<IpAddr> = host.parse().ok();
-    if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
-        return true;
-    }
-    exceptions.split(',').map(str::trim).filter(|exception| !exception.is_empty()).any(
-        |exception| {
-            if exception == "*" {
-                return true;
-            }
-            match address {
-                Some(address) => is_within(address, exception),
-                None if exception.starts_with('.') => host.ends_with(exception),
-                None => host == exception || host.ends_with(&format!(".{exception}")),
-            }
-        },
-    )
-}
+/// A read error inside a request's body, to tell it from a broken connection.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct ContentError(#[from] pub(super) std::io::Error);
 
-fn is_within(address: IpAddr, network: &str) -> bool {
-    let Some((base, bits)) = network.split_once('/') else {
-        return network.parse() == Ok(address);
-    };
-    let (Ok(base), Ok(bits)) = (base.parse::<IpAddr>(), bits.parse::<u32>()) else {
-        return false;
-    };
-    match (address, base) {
-        (IpAddr::V4(address), IpAddr::V4(base)) if bits <= 32 => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            address.to_bits() & mask == base.to_bits() & mask
-        }
-        (IpAddr::V6(address), IpAddr::V6(base)) if bits <= 128 => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            address.to_bits() & mask == base.to_bits() & mask
-        }
-        _ => false,
-    }
-}
-
-/// What an error of the client comes down to.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
-    /// 401, 403 or a refused token, with the answer in one line.
-    Denied(String),
-    /// Another answer of the registry.
-    Answer { status: u16, text: String },
+/// What a failure without an answer comes down to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
     /// Plain HTTP was refused; scheme, host and port.
     PlainHttp(String),
     /// The other end does not speak TLS.
     NotTls,
     /// Its certificate cannot be verified.
     Untrusted,
-    /// Our own file could not be read while it was sent.
-    LocalFile,
+    /// Our own file.
+    Content,
     /// No connection, or a broken one.
     Broken,
-    /// An answer that makes no sense.
-    Nonsense,
 }
 
-impl Meaning {
-    pub(super) fn of(error: &OciDistributionError, scheme: Scheme) -> Self {
-        use OciDistributionError as E;
-        match error {
-            E::AuthenticationFailure(reason) => Self::Denied(one_line(reason)),
-            E::UnauthorizedError { .. } => Self::Denied("401".to_owned()),
-            E::ServerError { code, message, .. } => Self::of_status(*code, message),
-            E::RegistryError { envelope, .. } => {
-                let status = envelope.errors.first().map_or(400, |error| match error.code {
-                    OciErrorCode::Unauthorized => 401,
-                    OciErrorCode::Denied => 403,
-                    OciErrorCode::Toomanyrequests => 429,
-                    OciErrorCode::ManifestUnknown
-                    | OciErrorCode::NameUnknown
-                    | OciErrorCode::NotFound => 404,
-                    _ => 400,
-                });
-                let text: Vec<_> =
-                    envelope.errors.iter().map(|error| error.message.as_str()).collect();
-                Self::of_status(status, &text.join(", "))
-            }
-            E::RequestError(request) => match (request.status(), request.url()) {
-                (Some(status), _) => Self::of_status(status.as_u16(), ""),
-                (None, Some(url)) if scheme == Scheme::Https && url.scheme() == "http" => {
-                    Self::PlainHttp(format!("http://{}", url.authority()))
-                }
-                (None, _) => Self::of_connection(error),
-            },
-            E::IoError(_) => Self::LocalFile,
-            _ => Self::Nonsense,
-        }
-    }
-
-    fn of_status(status: u16, body: &str) -> Self {
-        let answer = answer(body);
-        let text =
-            if answer.is_empty() { status.to_string() } else { format!("{status}: {answer}") };
-        match status {
-            401 | 403 => Self::Denied(text),
-            status => Self::Answer { status, text },
-        }
-    }
-
-    /// What went wrong below HTTP.
-    fn of_connection(error: &OciDistributionError) -> Self {
-        for cause in causes(error).skip(1) {
-            if cause.downcast_ref::<OciDistributionError>().is_some() {
-                return Self::LocalFile;
+impl Trouble {
+    fn of(error: &reqwest::Error) -> Self {
+        for cause in causes(error) {
+            if cause.is::<ContentError>() {
+                return Self::Content;
             }
             match cause.downcast_ref::<rustls::Error>() {
                 Some(rustls::Error::InvalidMessage(_)) => return Self::NotTls,
@@ -185,33 +118,121 @@ impl Meaning {
                 _ => {}
             }
         }
-        Self::Broken
-    }
-
-    pub(super) fn may_pass(&self) -> bool {
-        match self {
-            Self::Answer { status, .. } => *status == 429 || (500..600).contains(status),
-            Self::Broken => true,
-            _ => false,
+        match error.url() {
+            Some(url) if (error.is_builder() || error.is_redirect()) && url.scheme() == "http" => {
+                Self::PlainHttp(format!("http://{}", url.authority()))
+            }
+            _ => Self::Broken,
         }
     }
 }
 
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Request { trouble: Trouble::of(&error), source: error.without_url() }
+    }
+}
+
+impl Failure {
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Answer { status, .. } => *status == 429 || (500..600).contains(status),
+            Self::Request { trouble, .. } => *trouble == Trouble::Broken,
+            Self::Anonymous | Self::Content(_) | Self::Nonsense(_) => false,
+        }
+    }
+
+    fn retry_after(&self) -> Duration {
+        match self {
+            Self::Answer { retry_after: Some(pause), .. } => *pause,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// An answer that is not what was asked for, in one line.
+    pub(super) async fn of_answer(response: Response) -> Self {
+        let status = response.status();
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|seconds| seconds.to_str().ok()?.parse().ok())
+            .map(Duration::from_secs);
+        let words = shown_answer(response).await;
+        let text = if words.is_empty() { status.to_string() } else { format!("{status}: {words}") };
+        Self::Answer { status: status.as_u16(), text, retry_after }
+    }
+}
+
+/// Sends a request; an answer that is no success is a failure.
+pub(super) async fn send(request: reqwest::RequestBuilder) -> Result<Response, Failure> {
+    let response = request.send().await?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    Err(Failure::of_answer(response).await)
+}
+
+/// A document of the registry; whether it is too large is found out before it is all there.
+pub(super) async fn read_document(mut response: Response, limit: u64) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() as u64 > limit {
+            return Err(Failure::Nonsense(format!(
+                "it sent a document of more than {limit} bytes"
+            )));
+        }
+    }
+    Ok(body)
+}
+
+/// The first part of the body; an answer that breaks off is shown as far as it came.
+async fn shown_answer(mut response: Response) -> String {
+    let mut body = Vec::new();
+    while body.len() < 16 * SHOWN_ANSWER {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    answer(&String::from_utf8_lossy(&body))
+}
+
 /// The registry's own words, without the JSON around them.
 fn answer(body: &str) -> String {
-    let Ok(envelope) = serde_json::from_str::<serde_json::Value>(body) else {
-        return one_line(body);
-    };
-    let messages: Vec<_> = envelope["errors"]
+    let document: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let messages: Vec<_> = document["errors"]
         .as_array()
         .into_iter()
         .flatten()
+        .chain([&document])
         .filter_map(|error| error["message"].as_str().or(error["code"].as_str()))
         .collect();
-    if messages.is_empty() { one_line(body) } else { one_line(&messages.join(", ")) }
+    one_line(&if messages.is_empty() { body.to_owned() } else { messages.join(", ") })
 }
 
 fn one_line(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().collect();
     words.join(" ").chars().take(SHOWN_ANSWER).collect()
+}
+
+/// Tries again, with growing pauses, what may pass by itself.
+pub(super) async fn retry<T>(attempt: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..ATTEMPTS {
+        match attempt().await {
+            Err(failure) if failure.may_pass() => {
+                let pause_now = pause.max(failure.retry_after()).min(LONGEST_PAUSE);
+                eprintln!("{}; trying again in {pause_now:?}", crate::describe(&failure));
+                tokio::time::sleep(pause_now).await;
+                pause *= 2;
+            }
+            outcome => return outcome,
+        }
+    }
+    attempt().await
+}
+
+pub(super) fn is_unauthorized(response: &Response) -> bool {
+    response.status() == StatusCode::UNAUTHORIZED
 }

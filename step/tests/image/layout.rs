@@ -1,0 +1,115 @@
+//! Images for the tests: OCI layouts made by hand, docker archives made by skopeo.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::tools::{run, sha256};
+
+pub(super) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// A layout that is being written.
+pub(super) struct Layout(pub(super) PathBuf);
+
+impl Layout {
+    pub(super) fn new(dir: &Path) -> Self {
+        fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
+        fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        Self(dir.to_owned())
+    }
+
+    /// The descriptor of some bytes, which are a blob from now on.
+    pub(super) fn blob(&self, media_type: &str, bytes: &[u8]) -> Value {
+        let file = self.0.join("new");
+        fs::write(&file, bytes).unwrap();
+        self.file(media_type, &file)
+    }
+
+    /// The same for a file, which is moved.
+    pub(super) fn file(&self, media_type: &str, file: &Path) -> Value {
+        let hex = sha256(file);
+        let size = fs::metadata(file).unwrap().len();
+        fs::rename(file, self.0.join("blobs/sha256").join(&hex)).unwrap();
+        json!({"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": size})
+    }
+
+    /// An image with layers of one file each, and its descriptor; unusual spacing shows whether bytes are kept.
+    pub(super) fn image(&self, architecture: &str, files: &[(&str, &[u8])]) -> Value {
+        let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
+        for (name, content) in files {
+            let plain = self.0.join("layer");
+            fs::write(&plain, tar(name, content)).unwrap();
+            diff_ids.push(format!("sha256:{}", sha256(&plain)));
+            run("gzip", &["-n", "-f", plain.to_str().unwrap()]);
+            layers.push(self.file(&format!("{LAYER}+gzip"), &plain.with_extension("gz")));
+        }
+        self.image_of(architecture, &layers, &diff_ids)
+    }
+
+    pub(super) fn image_of(
+        &self,
+        architecture: &str,
+        layers: &[Value],
+        diff_ids: &[String],
+    ) -> Value {
+        let config = json!({
+            "architecture": architecture,
+            "os": "linux",
+            "config": {"Labels": {"from": "the strategy"}},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        });
+        let config = self.blob(CONFIG, config.to_string().as_bytes());
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": layers});
+        self.blob(IMAGE, serde_json::to_string_pretty(&manifest).unwrap().as_bytes())
+    }
+
+    /// An index over some entries, and its descriptor.
+    pub(super) fn index(&self, entries: &[Value]) -> Value {
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
+        self.blob(INDEX, index.to_string().as_bytes())
+    }
+
+    /// Says what the layout holds, and returns the folder.
+    pub(super) fn finish(self, entries: &[Value]) -> PathBuf {
+        let index = json!({"schemaVersion": 2, "manifests": entries});
+        fs::write(self.0.join("index.json"), index.to_string()).unwrap();
+        self.0
+    }
+}
+
+/// A layout with one image of two layers; folder and digest.
+pub(super) fn simple(dir: &Path) -> (PathBuf, String) {
+    let layout = Layout::new(dir);
+    let image = layout.image("amd64", &[("hello", b"hello\n"), ("data", &noise(300_000))]);
+    let digest = image["digest"].as_str().unwrap().to_owned();
+    (layout.finish(&[image]), digest)
+}
+
+/// A tar archive with one file.
+pub(super) fn tar(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_data(&mut header, name, content).unwrap();
+    archive.into_inner().unwrap()
+}
+
+/// Bytes that do not compress, the same ones each time.
+pub(super) fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}

@@ -1,0 +1,85 @@
+//! How long a build's pod takes to start, beside the smallest pod there is.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use super::harness::Namespace;
+use super::steps::{STEP, run_of, step};
+
+/// How much longer five steps may take to start than one container.
+const MOST: Duration = Duration::from_millis(1500);
+
+/// How often something is measured: `hack/bench` measures more often than a test does.
+pub fn rounds(of_a_test: usize) -> usize {
+    match std::env::var("SLIPWAY_BENCH_ROUNDS") {
+        Ok(rounds) => rounds.parse().expect("SLIPWAY_BENCH_ROUNDS is a number"),
+        Err(_) => of_a_test,
+    }
+}
+
+/// From the request to the last step's program, and to the pod's end as a watch shows it.
+struct Times {
+    started: Duration,
+    ended: Duration,
+}
+
+#[test]
+fn five_steps_start_nearly_as_fast_as_one_container() {
+    let namespace = Namespace::alone("start");
+    let clock = ["date", "+%s%N"];
+    let names = ["one", "two", "three", "four", "five"];
+    let five = namespace.render(&run_of(&names.map(|name| step(name, STEP, &clock))));
+    let bare: Pod = serde_json::from_value(json!({
+        "metadata": { "name": "bare" },
+        "spec": {
+            "restartPolicy": "Never",
+            "containers": [{ "name": "only", "image": STEP, "command": clock }],
+        },
+    }))
+    .unwrap();
+    // In turns, so that both meet the same load; the first turn warms up what both use.
+    let mut turns: Vec<_> = (0..=rounds(7))
+        .map(|_| [run(&namespace, &bare, "only"), run(&namespace, &five, "step-five")])
+        .collect();
+    turns.remove(0);
+    let mut figures = String::new();
+    let mut compare = |what: &str, of: fn(&Times) -> Duration| {
+        let one = median(turns.iter().map(|[bare, _]| of(bare)));
+        let all = median(turns.iter().map(|[_, five]| of(five)));
+        let more = all.saturating_sub(one);
+        let [one_seconds, all_seconds, more_seconds] =
+            [one, all, more].map(|time| format!("{:.2} s", time.as_secs_f64()));
+        let count = turns.len();
+        writeln!(
+            figures,
+            "| {what}, median of {count} | {one_seconds} | {all_seconds} | +{more_seconds} |"
+        )
+        .unwrap();
+        more
+    };
+    let more = [
+        compare("to the last program", |times| times.started),
+        compare("to the pod's end", |times| times.ended),
+    ];
+    println!("\n{figures}");
+    assert!(more.iter().all(|more| *more <= MOST), "{figures}");
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut times: Vec<_> = times.collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Runs the pod, whose last container prints the time.
+fn run(namespace: &Namespace, pod: &Pod, last: &str) -> Times {
+    let asked = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let ended = namespace.run_pod(pod).expect_success();
+    let seen = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let printed = Duration::from_nanos(ended.log(last).trim_end().parse().unwrap());
+    namespace.kubectl(&["delete", "pod", pod.metadata.name.as_deref().unwrap()]);
+    Times { started: printed.checked_sub(asked).unwrap(), ended: seen.checked_sub(asked).unwrap() }
+}
