@@ -124,7 +124,9 @@ impl Expectations {
             check_env(container(pod, name), variables);
         }
         let metadata = &pod.metadata;
-        for (expected, found) in [(&self.labels, &metadata.labels), (&self.annotations, &metadata.annotations)] {
+        for (expected, found) in
+            [(&self.labels, &metadata.labels), (&self.annotations, &metadata.annotations)]
+        {
             for (key, value) in expected {
                 assert_eq!(found.as_ref().unwrap().get(key), value.as_ref(), "{key}");
             }
@@ -174,14 +176,19 @@ fn check_mounts(container: &Container, expected: &[String]) {
     for line in expected {
         let (path, volume) = line.split_once(" = ").unwrap_or((line, ""));
         let path_alone = path.trim_start_matches('!').trim_end_matches(" ro");
-        let found = container.volume_mounts.iter().flatten().find(|mount| mount.mount_path == path_alone);
+        let found =
+            container.volume_mounts.iter().flatten().find(|mount| mount.mount_path == path_alone);
         let name = &container.name;
         match found {
             None => assert!(path.starts_with('!'), "{name} does not mount {path_alone}"),
             Some(mount) => {
                 assert!(!path.starts_with('!'), "{name} mounts {path_alone}");
                 assert_eq!(mount.read_only == Some(true), path.ends_with(" ro"), "{name}: {path}");
-                assert!(volume.is_empty() || mount.name == volume, "{name}: {path} is {}", mount.name);
+                assert!(
+                    volume.is_empty() || mount.name == volume,
+                    "{name}: {path} is {}",
+                    mount.name
+                );
             }
         }
     }
@@ -191,7 +198,8 @@ fn check_env(container: &Container, expected: &[String]) {
     let line = |variable: &k8s_openapi::api::core::v1::EnvVar| {
         let source = variable.value_from.clone().unwrap_or_default();
         let secret = source.secret_key_ref.map(|key| format!("secret/{}/{}", key.name, key.key));
-        let map = source.config_map_key_ref.map(|key| format!("configMap/{}/{}", key.name, key.key));
+        let map =
+            source.config_map_key_ref.map(|key| format!("configMap/{}/{}", key.name, key.key));
         match secret.or(map) {
             Some(key) => format!("{} <- {key}", variable.name),
             None => format!("{}={}", variable.name, variable.value.clone().unwrap_or_default()),
@@ -201,11 +209,16 @@ fn check_env(container: &Container, expected: &[String]) {
     let mut from = 0;
     for expected in expected {
         if let Some(name) = expected.strip_prefix('!') {
-            assert!(container.env.iter().flatten().all(|variable| variable.name != name), "{found:?}");
+            assert!(
+                container.env.iter().flatten().all(|variable| variable.name != name),
+                "{found:?}"
+            );
             continue;
         }
         let at = found[from..].iter().position(|found| found == expected);
-        let at = at.unwrap_or_else(|| panic!("{}: no {expected:?} in this place of {found:?}", container.name));
+        let at = at.unwrap_or_else(|| {
+            panic!("{}: no {expected:?} in this place of {found:?}", container.name)
+        });
         from += at + 1;
     }
 }
@@ -218,7 +231,10 @@ fn at(pod: &Pod, pointer: &str) -> Value {
         value = match &value {
             Value::Array(items) => {
                 let by_name = items.iter().find(|item| item["name"] == key.as_str());
-                by_name.or_else(|| items.get(key.parse::<usize>().ok()?)).cloned().unwrap_or_default()
+                by_name
+                    .or_else(|| items.get(key.parse::<usize>().ok()?))
+                    .cloned()
+                    .unwrap_or_default()
             }
             other => other.get(&key).cloned().unwrap_or_default(),
         };

@@ -71,7 +71,9 @@ pub fn run(case: &Path) -> (Expectations, Outcome) {
         notes.extend(chosen.assumptions.into_iter().map(|note| note.0));
         match validate(&chosen.loaded, &expectations.settings.apply(Settings::default())) {
             Ok(checked) => expansion = Some(expand(&checked)),
-            Err(refusals) => located.extend(refusals.into_iter().map(|refusal| files.locate(refusal))),
+            Err(refusals) => {
+                located.extend(refusals.into_iter().map(|refusal| files.locate(refusal)))
+            }
         }
     }
     let lines = located.iter().map(|located| {
@@ -94,8 +96,9 @@ fn holds_for_every_pod(pod: &Pod, expectations: &Expectations) {
     let spec = pod.spec.as_ref().unwrap();
     let annotations = pod.metadata.annotations.clone().unwrap();
     for container in &spec.containers {
-        let is_supporting =
-            annotations["slipway.dev/supporting-steps"].split(',').any(|name| name == container.name);
+        let is_supporting = annotations["slipway.dev/supporting-steps"]
+            .split(',')
+            .any(|name| name == container.name);
         let (_, command) = expectations::behind_the_gate(container);
         if is_supporting && command[0] == "slipway-step" {
             use clap::Parser;

@@ -39,7 +39,9 @@ fn behind(out: &mut String, value: &Value, depth: usize) {
     let line = value.to_string();
     let indent = "  ".repeat(depth + 1);
     match value {
-        Value::Object(map) if !map.is_empty() && depth < 2 || line.len() > WIDTH && value.is_object() => {
+        Value::Object(map)
+            if !map.is_empty() && depth < 2 || line.len() > WIDTH && value.is_object() =>
+        {
             out.push('\n');
             members(out, value, depth + 1);
         }
