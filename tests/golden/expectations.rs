@@ -111,14 +111,18 @@ impl Expectations {
         }
         for (name, parts) in &self.command {
             let command = behind_the_gate(container(pod, name)).1.join(" ");
-            parts.iter().for_each(|part| check_part(name, &command, part));
+            for part in parts {
+                check_part(name, &command, part);
+            }
         }
         for (name, command) in &self.exact {
             assert_eq!(&behind_the_gate(container(pod, name)).1, command, "{name}");
         }
         for (name, parts) in &self.gate {
             let flags = behind_the_gate(container(pod, name)).0.join(" ");
-            parts.iter().for_each(|part| check_part(name, &flags, part));
+            for part in parts {
+                check_part(name, &flags, part);
+            }
         }
         for (name, variables) in &self.env {
             check_env(container(pod, name), variables);

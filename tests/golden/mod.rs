@@ -72,7 +72,7 @@ pub fn run(case: &Path) -> (Expectations, Outcome) {
         match validate(&chosen.loaded, &expectations.settings.apply(Settings::default())) {
             Ok(checked) => expansion = Some(expand(&checked)),
             Err(refusals) => {
-                located.extend(refusals.into_iter().map(|refusal| files.locate(refusal)))
+                located.extend(refusals.into_iter().map(|refusal| files.locate(refusal)));
             }
         }
     }
