@@ -6,4 +6,5 @@
 
 mod cluster;
 mod crds;
+mod golden;
 mod verdicts;
