@@ -7,4 +7,6 @@
 mod cluster;
 mod crds;
 mod golden;
+mod properties;
+mod sessions;
 mod verdicts;
