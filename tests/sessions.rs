@@ -340,7 +340,7 @@ fn files_that_cannot_be_read_do_not_hide_each_other() {
 fn a_file_without_permission_is_named() {
     let folder = Folder::new("permission").with("b.yaml", BUILD);
     let path = folder.0.join("b.yaml");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     // Root reads it all the same.
     if fs::read(&path).is_err() {
         let message = "b.yaml: cannot be read: Permission denied (os error 13)";
