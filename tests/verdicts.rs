@@ -1,6 +1,7 @@
 //! What becomes of a run: a Pod's status in, the BuildRun's condition out.
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use slipway::api::{BuildRun, Condition, Nanoseconds};
@@ -109,9 +110,25 @@ fn a_pod_that_waits() {
     ] {
         let verdict = judge(&run(), Some(&pod(status)));
         assert_eq!(condition(&verdict), ("Unknown", reason, message));
-        assert_eq!(verdict.next, Next::Wait);
+        // No node has the pod, so nobody else ends it: of its 90 seconds, 60 are left.
+        assert!(matches!(verdict.next, Next::Again(left) if left.as_secs() == 60), "{:?}", verdict.next);
         assert_eq!(verdict.status.completion_time, None);
     }
+}
+
+#[test]
+fn a_pod_that_no_node_takes_in_time() {
+    let mut late = pod(json!({ "phase": "Pending" }));
+    let created = "2026-01-02T03:03:00Z".parse::<Timestamp>().unwrap();
+    late.metadata.creation_timestamp = Some(Time(created));
+    let verdict = judge(&run(), Some(&late));
+    let message = "BuildRun run failed to finish within 1m30s";
+    assert_eq!(condition(&verdict), ("False", "BuildRunTimeout", message));
+    assert_eq!(verdict.next, Next::EndPod);
+
+    late.spec.as_mut().unwrap().node_name = Some("node".into());
+    let verdict = judge(&run(), Some(&late));
+    assert_eq!((condition(&verdict).1, verdict.next), ("Pending", Next::Wait));
 }
 
 #[test]
@@ -296,6 +313,8 @@ fn a_run_that_the_user_cancels() {
             "The BuildRun and underlying TaskRun were canceled successfully."
         )
     );
+    let verdict = judge(&canceled(), None);
+    assert_eq!(condition(&verdict).1, "BuildRunCanceled");
     let verdict = judge(&canceled(), Some(&pod(json!({ "phase": "Succeeded" }))));
     assert_eq!(
         condition(&verdict),

@@ -83,7 +83,7 @@ pub struct Step {
     /// `readOnly`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volume_mounts: Vec<VolumeMount>,
-    /// Directory to run in. Default: `/workspace/source`.
+    /// Directory to run in. Default: the image's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
 }

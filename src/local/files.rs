@@ -14,8 +14,7 @@ use super::read::Document;
 use crate::api::{
     API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy,
 };
-use crate::plan::{NamespaceFacts, ObjectName, Refusal, SecretFacts};
-use crate::plan::{go_quote, schema};
+use crate::plan::{NamespaceFacts, ObjectName, Refusal, SecretFacts, go_quote, larger, schema};
 
 /// Something about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,13 +148,15 @@ impl Files {
                 |f, (namespace, _), range: LimitRange| {
                     let limits = range.spec.map(|spec| spec.limits).unwrap_or_default();
                     let minimum = &mut f.namespaces.entry(namespace).or_default().minimum_requests;
-                    minimum.extend(
-                        limits
-                            .into_iter()
-                            .filter(|limit| limit.type_ == "Container")
-                            .filter_map(|limit| limit.min)
-                            .flatten(),
-                    );
+                    let of_containers =
+                        limits.into_iter().filter(|limit| limit.type_ == "Container");
+                    for (resource, least) in of_containers.filter_map(|limit| limit.min).flatten() {
+                        let least = match minimum.remove(&resource) {
+                            Some(other) => larger(other, least),
+                            None => least,
+                        };
+                        minimum.insert(resource, least);
+                    }
                     None::<()>
                 },
             ),
@@ -206,9 +207,13 @@ impl Files {
                 .map(|found| problem(document, &found.path, found.message)),
         );
         // An object that breaks its schema is still read as far as it goes: the rest of it may be wrong too.
+        // What it could not be read for is a problem of its own only where the schema found none.
         let mut decoding = Vec::new();
-        self.core(document, kind, if is_valid { refusals } else { &mut decoding }, insert);
+        self.core(document, kind, &mut decoding, insert);
         self.incomplete |= !decoding.is_empty();
+        if is_valid {
+            refusals.extend(decoding);
+        }
     }
 
     fn core<T: DeserializeOwned, Old>(
@@ -237,7 +242,12 @@ impl Files {
             refusals.push(problem(document, "metadata.name", message));
             return;
         }
-        match serde_json::from_value(document.value.clone()) {
+        let mut value = document.value.clone();
+        if let Some(object) = value.as_object_mut() {
+            // What became of an object elsewhere says nothing here.
+            object.remove("status");
+        }
+        match serde_json::from_value(value) {
             Ok(object) => {
                 self.places.insert((kind.to_owned(), key.clone()), document.file.clone());
                 insert(self, key, object);

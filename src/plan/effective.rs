@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing is merged in place; Build, BuildRun and strategy stay as they were written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements, Toleration, Volume};
 
@@ -223,8 +223,14 @@ impl<'a> Effective<'a> {
         let metadata = &self.buildrun.metadata;
         let name = metadata.name.as_deref().unwrap_or_default();
         // A run from a file has no uid. It is told from others by what a cluster would tell it by.
-        let unique = metadata.uid.clone().unwrap_or_else(|| format!("{}/{name}", self.namespace()));
+        let unique =
+            self.uid().map_or_else(|| format!("{}/{name}", self.namespace()), String::from);
         executor_name(name, &unique)
+    }
+
+    /// What the cluster knows the run by; nothing for a run from a file.
+    pub fn uid(&self) -> Option<&'a str> {
+        self.buildrun.metadata.uid.as_deref().filter(|uid| !uid.is_empty())
     }
 
     /// Namespace of the run.
@@ -249,6 +255,15 @@ impl<'a> Effective<'a> {
         of(Author::Build, &self.spec.param_values)
             .chain(of(Author::BuildRun, &self.buildrun.spec.param_values))
             .collect()
+    }
+
+    /// The same values in the order in which they were written: the Build's, with the run's in their places or behind.
+    pub fn given_params(&self) -> Vec<(&'a ParamValue, Author, usize)> {
+        let effective = self.param_values();
+        let mut names = BTreeSet::new();
+        let written = self.spec.param_values.iter().chain(&self.buildrun.spec.param_values);
+        let first = written.filter(|value| names.insert(value.name.as_str()));
+        first.filter_map(|value| effective.get(value.name.as_str()).copied()).collect()
     }
 
     /// Whether there is something left to do behind the strategy.
@@ -362,7 +377,7 @@ fn refers_to_output(text: &Text<'_>) -> bool {
 }
 
 /// A path without `.`, `..` and doubled slashes, read as text: a link in the source does not count.
-fn clean(path: &str) -> String {
+pub fn clean(path: &str) -> String {
     let mut parts = Vec::new();
     for part in path.split('/') {
         match part {

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use slipway_step::protocol::results::{self, Report};
 
+use super::go_quote::go_quote;
 use super::pod::SUPPORTING_STEPS_ANNOTATION;
 use super::reports;
 use crate::api::{
@@ -170,6 +171,7 @@ fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
         phase => {
             let going = stuck(seen, pod)
                 .or_else(|| left_behind(seen, pod, now))
+                .or_else(|| queued(seen, pod, now))
                 .unwrap_or_else(|| going(pod, phase));
             if canceled && going.status == UNKNOWN { canceling(going) } else { going }
         }
@@ -177,6 +179,10 @@ fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
 }
 
 fn gone(seen: &Seen<'_>) -> Standing {
+    // A pod that no node had accepted is deleted to cancel it.
+    if seen.buildrun.spec.is_canceled() {
+        return canceled();
+    }
     let namespace = seen.buildrun.metadata.namespace.as_deref().unwrap_or("default");
     let location = FailedAt { container: None, pod: Some(seen.pod_name.to_owned()) };
     let details = FailureDetails { location: Some(location), ..FailureDetails::default() };
@@ -185,6 +191,30 @@ fn gone(seen: &Seen<'_>) -> Standing {
         format!("buildrun failed, pod {namespace}/{} not found", seen.pod_name),
     )
     .with(Some(details))
+}
+
+fn canceled() -> Standing {
+    let message = "The BuildRun and underlying TaskRun were canceled successfully.";
+    Standing::failed(reasons::BUILD_RUN_CANCELED, message)
+}
+
+fn timed_out(seen: &Seen<'_>) -> Standing {
+    let name = seen.buildrun.metadata.name.as_deref().unwrap_or_default();
+    let message = format!("BuildRun {name} failed to finish within {}", seen.timeout);
+    Standing::failed(reasons::BUILD_RUN_TIMEOUT, message)
+}
+
+/// The kubelet watches the deadline of the pods that it has; until a node takes the pod, nobody else does.
+fn queued(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Option<Standing> {
+    if seen.timeout.0 == 0 || pod.spec.as_ref()?.node_name.is_some() {
+        return None;
+    }
+    let waited = now.duration_since(pod.metadata.creation_timestamp.as_ref()?.0);
+    let left = SignedDuration::from_nanos(seen.timeout.0) - waited;
+    if left.is_positive() {
+        return Some(going(pod, phase(pod)).then(Next::Again(left)));
+    }
+    Some(timed_out(seen).then(Next::EndPod))
 }
 
 /// The user wants an end: the pod is asked for it. One that has not started keeps its word.
@@ -211,8 +241,10 @@ fn stuck(seen: &Seen<'_>, pod: &Pod) -> Option<Standing> {
             _ if PULL_FAILURES.contains(&reason) => Standing::failed(
                 reasons::TASK_RUN_IMAGE_PULL_FAILED,
                 format!(
-                    "the step {step:?} in TaskRun {executor:?} failed to pull the image {:?}. The pod errored with the message: \"{text}.\"",
-                    status.image_id
+                    "the step {} in TaskRun {} failed to pull the image {}. The pod errored with the message: \"{text}.\"",
+                    go_quote(step),
+                    go_quote(executor),
+                    go_quote(&status.image_id)
                 ),
             ),
             "CreateContainerConfigError" if !waits_for_sub_path(waiting) => Standing::failed(
@@ -222,7 +254,9 @@ fn stuck(seen: &Seen<'_>, pod: &Pod) -> Option<Standing> {
             "CreateContainerError" => Standing::failed(
                 reasons::POD_CREATION_FAILED,
                 format!(
-                    "the step {step:?} in TaskRun {executor:?} failed to start. The pod errored with the message: \"{text}.\""
+                    "the step {} in TaskRun {} failed to start. The pod errored with the message: \"{text}.\"",
+                    go_quote(step),
+                    go_quote(executor)
                 ),
             ),
             _ => continue,
@@ -264,15 +298,8 @@ fn failure(seen: &Seen<'_>, pod: &Pod) -> Standing {
         "Evicted" => {
             return Standing::failed(reasons::POD_EVICTED, pod_message).with(Some(located));
         }
-        "DeadlineExceeded" if seen.buildrun.spec.is_canceled() => {
-            let message = "The BuildRun and underlying TaskRun were canceled successfully.";
-            return Standing::failed(reasons::BUILD_RUN_CANCELED, message);
-        }
-        "DeadlineExceeded" => {
-            let name = seen.buildrun.metadata.name.as_deref().unwrap_or_default();
-            let message = format!("BuildRun {name} failed to finish within {}", seen.timeout);
-            return Standing::failed(reasons::BUILD_RUN_TIMEOUT, message);
-        }
+        "DeadlineExceeded" if seen.buildrun.spec.is_canceled() => return canceled(),
+        "DeadlineExceeded" => return timed_out(seen),
         _ => {}
     }
     if let Some(standing) = init_failure(pod) {
@@ -319,8 +346,9 @@ fn init_failure(pod: &Pod) -> Option<Standing> {
         statuses.iter().find_map(|status| failed(Some(status)).map(|ended| (status, ended)))?;
     let why = ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or_default();
     let message = format!(
-        "init container failed, {:?} exited with code {}: {why}",
-        status.name, ended.exit_code
+        "init container failed, {} exited with code {}: {why}",
+        go_quote(&status.name),
+        ended.exit_code
     );
     let out_of_memory = ended.reason.as_deref() == Some("OOMKilled");
     let reason =
@@ -359,11 +387,16 @@ fn going(pod: &Pod, phase: &str) -> Standing {
     }
     let of_container = waiting.iter().find_map(|(name, waiting)| {
         let text = waiting.message.as_deref().filter(|text| !text.is_empty())?;
-        Some(format!("build step {name:?} is pending with reason {text:?}"))
+        Some(format!("build step {} is pending with reason {}", go_quote(name), go_quote(text)))
     });
     let of_condition = unmet.first().map(|condition| {
         let text = condition.message.as_deref().unwrap_or_default();
-        format!("pod status {:?}:{:?}; message: {text:?}", condition.type_, condition.status)
+        format!(
+            "pod status {}:{}; message: {}",
+            go_quote(&condition.type_),
+            go_quote(&condition.status),
+            go_quote(text)
+        )
     });
     let of_pod = pod
         .status

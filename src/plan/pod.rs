@@ -22,7 +22,7 @@ use super::layout::container_name;
 use super::params::SOURCE_ROOT;
 use super::requests;
 use super::settings::Requests;
-use super::step::{Origin, PlannedStep, empty_dir, mount, planned, read_only};
+use super::step::{Origin, PlannedStep, empty_dir, literal, mount, planned, read_only};
 use crate::api::{API_VERSION, BuildRun};
 
 /// Volume of the source.
@@ -198,7 +198,7 @@ fn container(steps: &[PlannedStep], index: usize, results: &[&str], token: bool)
         image: Some(step.image.clone()),
         image_pull_policy: step.image_pull_policy.clone(),
         command: Some(vec![BIN_PATH.into()]),
-        args: Some(gate.to_args()),
+        args: Some(literal_flags(gate.to_args())),
         env: Some(step.env.clone()).filter(|env| !env.is_empty()),
         resources: Some(step.resources.clone()).filter(|resources| {
             *resources != k8s_openapi::api::core::v1::ResourceRequirements::default()
@@ -208,6 +208,13 @@ fn container(steps: &[PlannedStep], index: usize, results: &[&str], token: bool)
         working_dir,
         ..Container::default()
     }
+}
+
+/// The gate's own flags as they are: only what stands behind them is the author's, with references for the kubelet to expand.
+fn literal_flags(mut arguments: Vec<String>) -> Vec<String> {
+    let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    arguments[..end].iter_mut().for_each(|flag| *flag = literal(flag));
+    arguments
 }
 
 /// The container's working directory and the gate's. Below `/workspace` the gate changes directory once the step before has

@@ -25,16 +25,18 @@ pub fn keep_largest(steps: &mut [ResourceRequirements], minimum: &BTreeMap<Strin
             if Some(index) == largest {
                 continue;
             }
-            if let Some(asked) = request(step, resource).map(value) {
-                let lowest = minimum.get(resource).cloned().unwrap_or_else(|| Quantity("0".into()));
-                if value(&lowest) < asked {
-                    step.requests
-                        .get_or_insert_with(BTreeMap::new)
-                        .insert(resource.to_owned(), lowest);
-                }
+            let lowest = minimum.get(resource).cloned().unwrap_or_else(|| Quantity("0".into()));
+            // Also where nothing is asked for: a LimitRange's default would be added to each.
+            if request(step, resource).is_none_or(|asked| value(&lowest) < value(asked)) {
+                step.requests.get_or_insert_with(BTreeMap::new).insert(resource.to_owned(), lowest);
             }
         }
     }
+}
+
+/// The larger of two quantities.
+pub fn larger(left: Quantity, right: Quantity) -> Quantity {
+    if value(&right) > value(&left) { right } else { left }
 }
 
 /// What a container asks for: its request, else its limit.
@@ -173,7 +175,7 @@ mod tests {
         keep_largest(&mut steps, &BTreeMap::from([("cpu".into(), quantity("10m"))]));
         assert_eq!(steps[0], asking(&[("cpu", "10m"), ("memory", "2Gi")], &[]));
         assert_eq!(steps[1], asking(&[("cpu", "1"), ("memory", "0")], &[("memory", "1Gi")]));
-        assert_eq!(steps[2], asking(&[], &[]));
+        assert_eq!(steps[2], asking(&[("cpu", "10m"), ("memory", "0")], &[]));
     }
 
     #[test]

@@ -65,13 +65,13 @@ fn source(checked: &Checked, secrets: &SecretVolumes) -> Option<PlannedStep> {
         CheckedSource::Git { command, secret } => (
             SOURCE_STEP,
             &settings.git,
-            command.to_args(),
+            literals(command.to_args()),
             secret.as_ref().map(|secret| (secret, CLONE_SECRET_PATH)),
         ),
         CheckedSource::Bundle { command, secret } => (
             SOURCE_STEP,
             &settings.bundle,
-            command.to_args(),
+            literals(command.to_args()),
             secret.as_ref().map(|secret| (secret, PULL_SECRET_PATH)),
         ),
         CheckedSource::Upload { timeout } => {
@@ -93,8 +93,12 @@ fn source(checked: &Checked, secrets: &SecretVolumes) -> Option<PlannedStep> {
 fn image(checked: &Checked, secrets: &SecretVolumes) -> Option<PlannedStep> {
     const TRIVY_CACHE: &str = "/trivy-cache-data";
     let command = checked.output.command.as_ref()?;
-    let mut step =
-        supporting(checked, IMAGE_STEP, &checked.settings.image_processing, &command.to_args());
+    let mut step = supporting(
+        checked,
+        IMAGE_STEP,
+        &checked.settings.image_processing,
+        &literals(command.to_args()),
+    );
     step.env.push(variable("TRIVY_CACHE_DIR", TRIVY_CACHE));
     step.volumes.push(empty_dir(TRIVY_VOLUME));
     step.mounts.push(mount(TRIVY_VOLUME, TRIVY_CACHE));
@@ -106,6 +110,15 @@ fn image(checked: &Checked, secrets: &SecretVolumes) -> Option<PlannedStep> {
         .mount(checked.output.secret.as_ref().map(|secret| (secret, PUSH_SECRET_PATH)), &mut step);
     step.mounts.extend(identity_mounts(checked));
     Some(step)
+}
+
+/// A text that the kubelet leaves as it is: it would replace `$(NAME)` and `$$` in the command line of any container.
+pub fn literal(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+fn literals(arguments: Vec<String>) -> Vec<String> {
+    arguments.into_iter().map(|argument| literal(&argument)).collect()
 }
 
 /// A step from its template; `arguments` begin with the subcommand, which the template's command stands for.

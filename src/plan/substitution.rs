@@ -17,6 +17,8 @@ use crate::api::Step;
 
 /// What the texts of one pod may take, in bytes. No API server stores an object of more than one and a half times this.
 pub const MAX_TEXT: usize = 1 << 20;
+/// What an item of a list or a variable takes beside its text, in bytes: many empty ones make a large pod too.
+const ITEM: usize = 32;
 /// About what an environment variable for a Secret's or ConfigMap's key takes.
 const KEY_VARIABLE: usize = 200;
 
@@ -90,7 +92,7 @@ impl Substitution {
         let mut length = 0_usize;
         let mut count = |_: &str, text: Text<'_>| {
             for text in text.strings() {
-                length = length.saturating_add(self.text_length(text));
+                length = length.saturating_add(self.text_length(text) + ITEM);
             }
         };
         // The environment of Build and run goes into every step.
@@ -99,10 +101,12 @@ impl Substitution {
             ..Step::default()
         };
         visit_step(&mut environment.clone(), &mut count);
-        let shared = std::mem::take(&mut length).saturating_mul(effective.steps.len());
+        let variables = effective.env.len() * ITEM;
+        let shared =
+            (std::mem::take(&mut length) + variables).saturating_mul(effective.steps.len());
         let mut count = |_: &str, text: Text<'_>| {
             for text in text.strings() {
-                length = length.saturating_add(self.text_length(text));
+                length = length.saturating_add(self.text_length(text) + ITEM);
             }
         };
         for step in &effective.steps {
@@ -120,7 +124,7 @@ impl Substitution {
                 let value = match (self.params.get(name)?, part) {
                     (Value::Text(text), _) => text.len(),
                     (Value::List(items), Part::Item(index)) => items.get(index)?.len(),
-                    (Value::List(items), _) => items.iter().map(String::len).sum(),
+                    (Value::List(items), _) => items.iter().map(|item| item.len() + ITEM).sum(),
                 };
                 Some(value + self.params.env_count(name) * KEY_VARIABLE)
             }

@@ -330,25 +330,31 @@ fn with_build(
 ) -> Vec<Refusal> {
     let run_site = Site::own(run, "spec");
     let build_site = build_site(run, effective);
-    let Some(strategy) = effective.strategy else { return Vec::new() };
-    let spec = strategy.spec();
     let own = &effective.buildrun.spec;
     let mut found = Vec::new();
 
-    let of = |author| if author == Author::Build { &build_site } else { &run_site };
-    let given: Vec<_> = effective
-        .param_values()
-        .into_values()
-        .map(|(value, author, index)| (value, of(author), index))
-        .collect();
-    found.extend(parameters::validate(&spec.parameters, &given, Some(&run_site)));
-    found.extend(strategy::volumes(&run_site, spec, &own.volumes));
-    found.extend(strategy::step_resources(&run_site, "stepResources", spec, &own.step_resources));
+    if let Some(spec) = effective.strategy.map(Strategy::spec) {
+        let of = |author| if author == Author::Build { &build_site } else { &run_site };
+        let given: Vec<_> = effective
+            .given_params()
+            .into_iter()
+            .map(|(value, author, index)| (value, of(author), index))
+            .collect();
+        found.extend(parameters::validate(&spec.parameters, &given, Some(&run_site)));
+        found.extend(strategy::volumes(&run_site, spec, &own.volumes));
+        found.extend(strategy::step_resources(
+            &run_site,
+            "stepResources",
+            spec,
+            &own.step_resources,
+        ));
+    }
     found.extend(scheduling::node_selector(&run_site, &own.node_selector));
     found.extend(scheduling::tolerations(&run_site, &own.tolerations));
     found.extend(scheduling::scheduler_name(&run_site, own.scheduler_name.as_deref()));
     found.extend(scheduling::runtime_class_name(&run_site, own.runtime_class_name.as_deref()));
     found.extend(platforms(&build_site, &run_site, effective));
+    let Some(strategy) = effective.strategy else { return found };
 
     let (substitution, unresolved) = substitution;
     let context = generation::Context {

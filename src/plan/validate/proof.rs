@@ -61,7 +61,7 @@ fn run(effective: &Effective<'_>) -> Run {
     Run {
         executor: effective.executor(),
         namespace: metadata.namespace.clone(),
-        uid: metadata.uid.clone(),
+        uid: effective.uid().map(String::from),
         generation: generation(metadata.generation),
         build: effective.build.map(|build| {
             (build.metadata.name.clone().unwrap_or_default(), generation(build.metadata.generation))
@@ -121,7 +121,10 @@ fn source(effective: &Effective<'_>, settings: &Settings) -> CheckedSource {
                 result_file_source_timestamp: path(names::SOURCE_TIMESTAMP),
                 revision: git.revision.clone(),
                 // Negative depths are passed over, as upstream does.
-                depth: git.depth.and_then(|depth| u32::try_from(depth).ok()),
+                depth: git
+                    .depth
+                    .filter(|depth| *depth >= 0)
+                    .map(|depth| u32::try_from(depth).unwrap_or(u32::MAX)),
                 git_url_rewrite: settings.git_url_rewrite,
                 secret_path: git.clone_secret.is_some().then(|| CLONE_SECRET_PATH.into()),
                 ..GitCommand::default()

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use super::generation::Context;
 use super::proof::own_command;
 use crate::api::{Step, reasons};
+use crate::plan::effective::clean;
 use crate::plan::go_quote::go_quote;
 use crate::plan::kubernetes_names::dns_label;
 use crate::plan::layout::{is_own_volume, step_part, supporting_step_names};
@@ -123,7 +124,11 @@ impl Context<'_> {
                     self.strategy(&format!("steps[{index}].volumeMounts[{at}].mountPath"), message),
                 );
             };
-            if path.is_empty() {
+            if !path.is_empty() && clean(path) != path {
+                refuse(&format!(
+                    "{quoted} is no path to mount at; write it from / on, without . and .. and doubled slashes"
+                ));
+            } else if path.is_empty() {
                 refuse(&format!("nothing can be mounted at {quoted}; name a directory below /"));
             } else if path != TEKTON_HOME && OWN_MOUNTS.iter().any(|own| below.starts_with(own)) {
                 refuse(&format!("nothing may be mounted at {quoted}, which belongs to the pod"));
