@@ -252,13 +252,13 @@ fn a_cancelled_pod_ends_when_its_step_obeys(#[case] position: usize) {
     ask_to_end(&namespace, &pod);
     let ended = namespace.wait_until_ended(&pod);
     let now = Timestamp::now();
+    assert!(now.duration_since(asked) < MOST_TO_CANCEL, "{:#}", now.duration_since(asked));
     let told = log_time(&namespace, &pod, running, "told");
     println!(
         "{running} cancelled: pod ended {:#} after kubelet told the step, which was {:#} after it was asked to",
         now.duration_since(told),
         told.duration_since(asked)
     );
-    assert!(now.duration_since(asked) < MOST_TO_CANCEL, "{:#}", now.duration_since(asked));
 
     assert_eq!(ended.pod.status.as_ref().unwrap().reason.as_deref(), Some("DeadlineExceeded"));
     // It obeyed with 0, and is nevertheless no step to go on from.
@@ -289,10 +289,10 @@ fn a_cancelled_pod_ends_when_its_step_obeys(#[case] position: usize) {
 #[test]
 fn a_thousand_orphans_leave_no_zombie() {
     let namespace = Namespace::new("orphans");
-    // Zombies of a first process that does not reap stay for ever, so ten seconds tell.
+    // Zombies of a first process that does not reap stay for ever; a hundred looks tell.
     let script = "i=0; while [ $i -lt 1000 ]; do (true &); i=$((i + 1)); done; echo made $i
         zombies() { cat /proc/[0-9]*/status 2>/dev/null | grep -c '^State:.Z' || true; }
-        tries=0; until [ $(zombies) = 0 ] || [ $tries = 1000 ]; do sleep 0.01; tries=$((tries + 1)); done
+        tries=0; until [ $(zombies) = 0 ] || [ $tries = 100 ]; do sleep 0.01; tries=$((tries + 1)); done
         echo zombies $(zombies)";
     let ended = namespace.run(&run_of(&[shell("orphans", script)])).expect_success();
     assert_eq!(ended.log("step-orphans"), "made 1000\nzombies 0\n");
