@@ -1,5 +1,7 @@
 # Debian packages that a script needs. Sourced, not run.
 #
+# unpacked_program PACKAGE PATH prints where a server's program is. Packages of servers are unpacked, not installed: installed,
+# they would start them for everybody.
 # need_packages PACKAGE… installs what is missing. On a terminal it asks first; elsewhere it installs only with SLIPWAY_YES=1 (or a script's --yes).
 
 need_packages() {
@@ -62,4 +64,36 @@ packages_install() {
 packages_apt() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get --quiet --quiet --yes --no-install-recommends -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 "$@" </dev/null
+}
+
+# The installed program, else one unpacked into the cache with the packages that it misses.
+unpacked_program() { # package path
+    if [ -x "/$2" ]; then
+        echo "/$2"
+        return
+    fi
+    local release cache root archive simulation packages libraries
+    release=$(. /etc/os-release && echo "$ID-$VERSION_ID")
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/slipway/unpacked
+    root=$cache/$1-$release
+    if [ ! -x "$root/start" ]; then
+        rm -rf "$root" "$root.new"
+        mkdir -p "$root.new/archives"
+        (
+            cd "$root.new/archives" || exit
+            apt-get --quiet update || exit
+            simulation=$(LC_ALL=C apt-get --simulate install --no-install-recommends "$1") || exit
+            mapfile -t packages < <(awk '/^Inst /{print $2}' <<<"$simulation")
+            apt-get --quiet -o APT::Sandbox::User=root download "${packages[@]}" || exit
+            for archive in *.deb; do
+                dpkg-deb --extract "$archive" .. || exit
+            done
+        ) >"$cache/$1.log" 2>&1 || packages_fail "$1 cannot be had, see $cache/$1.log" || return
+        rm -rf "$root.new/archives"
+        libraries=$(uname -m)-linux-gnu
+        printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$root/usr/lib/$libraries:$root/lib/$libraries" "$root/$2" >"$root.new/start"
+        chmod 0755 "$root.new/start"
+        mv "$root.new" "$root"
+    fi
+    echo "$root/start"
 }

@@ -25,8 +25,8 @@ services_start() (
     services_gitserver
     services_repositories
 
-    registry=$(services_unpacked docker-registry usr/bin/docker-registry)
-    sshd=$(services_unpacked openssh-server usr/sbin/sshd)
+    registry=$(unpacked_program docker-registry usr/bin/docker-registry)
+    sshd=$(unpacked_program openssh-server usr/sbin/sshd)
 
     services_registry_configuration registry 5000 ''
     services_registry_configuration registry-tls 5443 "
@@ -43,7 +43,7 @@ auth:
     services_ssh_configuration
     # sshd insists on this directory, empty and root's, for its unprivileged half.
     mkdir -p /run/sshd
-    services_run ssh 22 env LD_LIBRARY_PATH="$(services_libraries "$sshd")" \
+    services_run ssh 22 \
         unshare --mount --propagation slave sh "$directory/git/enter" "$directory/git" "$sshd" -D -e -f /srv/sshd_config
     services_run git 8080 \
         unshare --mount --propagation slave sh "$directory/git/enter" "$directory/git" \
@@ -239,42 +239,8 @@ services_gitserver() {
     fi
 }
 
-# Prints the path of a server's program: the installed one, else one unpacked into the cache with the packages that it misses.
-services_unpacked() { # package path
-    if [ -x "/$2" ]; then
-        echo "/$2"
-        return
-    fi
-    local release root archive packages
-    release=$(. /etc/os-release && echo "$ID-$VERSION_ID")
-    root=$services_cache/unpacked/$1-$release
-    if [ ! -d "$root" ]; then
-        rm -rf "$root.new"
-        mkdir -p "$root.new/archives"
-        (
-            cd "$root.new/archives"
-            apt-get --quiet update
-            mapfile -t packages < <(apt-get --simulate install --no-install-recommends "$1" | awk '/^Inst /{print $2}')
-            apt-get --quiet -o APT::Sandbox::User=root download "${packages[@]}"
-            for archive in *.deb; do
-                dpkg-deb --extract "$archive" ..
-            done
-        ) >"$services_cache/unpacked/$1.log" 2>&1 || services_fail "$1 cannot be had, see $services_cache/unpacked/$1.log" || return
-        rm -rf "$root.new/archives"
-        mv "$root.new" "$root"
-    fi
-    echo "$root/$2"
-}
-
-services_libraries() { # program
-    local root=${1%/usr/*} machine
-    machine=$(uname -m)-linux-gnu
-    [ -z "$root" ] || echo "$root/usr/lib/$machine:$root/lib/$machine"
-}
-
 # --- processes -------------------------------------------------------------------------------------------------------------------
 
-# A process id alone may be somebody else's after a restart of the machine; with its start time it is ours.
 services_running() { # name
     process_runs "$services_directory/run/$1"
 }
@@ -344,7 +310,9 @@ services_repositories() {
     fi
     rm -rf "$target" "$target.new"
     mkdir -p "$target.new"
-    (services_make_repositories "$target.new") || services_fail 'the repositories cannot be made' || return
+    # In a condition set -e would have no effect within, and half a repository would pass for a whole one.
+    (services_make_repositories "$target.new") &
+    wait $! || services_fail 'the repositories cannot be made' || return
     echo "$key" >"$target.new/.made-by"
     mv "$target.new" "$target"
 }

@@ -1,5 +1,6 @@
 //! `slipway render`: the Pod of a run, from files, without a cluster.
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Error, Exit, FileArguments, Format, print_text};
@@ -29,7 +30,7 @@ pub struct RenderArguments {
 pub fn render(arguments: &RenderArguments) -> Result<Exit, Error> {
     let outcome = plan(arguments);
     for Note(note) in &outcome.notes {
-        eprintln!("note: {note}");
+        eprintln!("note: {}", one_line(note));
     }
     match outcome.expansion {
         Ok(expansion) => {
@@ -38,7 +39,7 @@ pub fn render(arguments: &RenderArguments) -> Result<Exit, Error> {
         }
         Err(problems) => {
             for problem in problems {
-                eprintln!("error: {problem}");
+                eprintln!("error: {}", one_line(&problem));
             }
             Ok(Exit::Refused)
         }
@@ -63,7 +64,7 @@ fn plan(arguments: &RenderArguments) -> Outcome {
         // What is missing because it could not be read is no further problem of the others.
         return Outcome { expansion: Err(problems), notes };
     }
-    let chosen = match local::choose(&files, arguments.buildrun.as_deref()) {
+    let chosen = match local::choose(&files, arguments.buildrun.as_deref(), Timestamp::now()) {
         Ok(chosen) => chosen,
         Err(error) => {
             problems.push(error.to_string());
@@ -90,6 +91,13 @@ fn line(located: &Located) -> String {
     let field =
         if refusal.field.is_empty() { String::new() } else { format!("{}: ", refusal.field) };
     format!("{file}{}: {field}{}: {}", refusal.at, refusal.reason, refusal.message)
+}
+
+/// Names and texts from files may hold anything, also what moves a terminal's cursor.
+fn one_line(text: &str) -> String {
+    let shown =
+        |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    text.chars().map(shown).collect()
 }
 
 fn text(expansion: &Expansion, format: Format) -> Result<String, Error> {

@@ -3,7 +3,7 @@
 //! Invariant: every object of ours has passed the schema of its CustomResourceDefinition before it gets here.
 //! Invariant: the content of Secrets and ConfigMaps is dropped on the way in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -14,8 +14,8 @@ use super::read::Document;
 use crate::api::{
     API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy,
 };
-use crate::plan::schema;
 use crate::plan::{NamespaceFacts, ObjectName, Refusal, SecretFacts};
+use crate::plan::{go_quote, schema};
 
 /// Something about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +32,16 @@ pub struct Note(pub String);
 
 /// Reason of what the API server's schema would refuse.
 pub const INVALID: &str = "Invalid";
+/// What a generated name ends with.
+const GENERATED: &str = "local";
 /// Namespace of objects that name none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
+const OWN_KINDS: [&str; 4] =
+    [Build::KIND, BuildRun::KIND, BuildStrategy::KIND, ClusterBuildStrategy::KIND];
+
 /// Namespace and name; cluster-scoped objects have an empty namespace.
-type Key = (String, String);
+pub(super) type Key = (String, String);
 
 /// Everything that the files hold.
 #[derive(Debug, Default)]
@@ -45,7 +50,7 @@ pub struct Files {
     pub(super) builds: BTreeMap<Key, Build>,
     pub(super) strategies: BTreeMap<Key, Strategy>,
     pub(super) secrets: BTreeMap<Key, SecretFacts>,
-    pub(super) config_maps: BTreeSet<Key>,
+    pub(super) config_maps: BTreeMap<Key, ()>,
     pub(super) service_accounts: BTreeMap<Key, ServiceAccount>,
     pub(super) namespaces: BTreeMap<String, NamespaceFacts>,
     /// An object could not be read at all, so that what refers to it cannot be judged.
@@ -61,6 +66,8 @@ impl Files {
         let (mut refusals, mut notes) = (Vec::new(), Vec::new());
         for document in documents {
             for document in items(document) {
+                let is_run = document.value.get("kind").is_some_and(|kind| kind == BuildRun::KIND);
+                let document = if is_run { named(document) } else { document };
                 files.take(&document, &mut refusals, &mut notes);
             }
         }
@@ -90,17 +97,17 @@ impl Files {
             (_, "BuildRun") if own => {
                 self.ours(document, BuildRun::KIND, refusals, notes, |f, k, run| {
                     f.buildruns.insert(k, run)
-                });
+                })
             }
             (_, "Build") if own => {
                 self.ours(document, Build::KIND, refusals, notes, |f, k, build| {
                     f.builds.insert(k, build)
-                });
+                })
             }
             (_, "BuildStrategy") if own => {
                 self.ours(document, BuildStrategy::KIND, refusals, notes, |f, k, strategy| {
                     f.strategies.insert(k, Strategy::Namespaced(strategy))
-                });
+                })
             }
             (_, "ClusterBuildStrategy") if own => {
                 self.ours(
@@ -115,9 +122,8 @@ impl Files {
                 let facts = secret_facts(value);
                 self.core(document, "Secret", refusals, |f, k, _: Meta| f.secrets.insert(k, facts));
             }
-            ("v1", "ConfigMap") => self.core(document, "ConfigMap", refusals, |f, k, _: Meta| {
-                f.config_maps.insert(k).then_some(())
-            }),
+            ("v1", "ConfigMap") => self
+                .core(document, "ConfigMap", refusals, |f, k, _: Meta| f.config_maps.insert(k, ())),
             ("v1", "ServiceAccount") => {
                 self.core(document, "ServiceAccount", refusals, |f, k, account| {
                     f.service_accounts.insert(k, account)
@@ -133,7 +139,7 @@ impl Files {
                     f.namespaces.entry(name).or_default().restricted =
                         enforce.as_deref() == Some("restricted");
                     None::<()>
-                });
+                })
             }
             ("v1", "LimitRange") => self.core(
                 document,
@@ -146,22 +152,30 @@ impl Files {
                         limits
                             .into_iter()
                             .filter(|limit| limit.type_ == "Container")
-                            .filter_map(|limit| limit.min)
+                            .flat_map(|limit| limit.min)
                             .flatten(),
                     );
                     None::<()>
                 },
             ),
-            (version, kind) if version.split('/').next() == Some(GROUP) => {
-                let message = format!(
-                    "{version} is not a version of {kind:?} that can be read here; write {API_VERSION}"
-                );
+            _ if !value.is_object() => {
+                let message = "is no object; a document has apiVersion, kind and metadata";
+                refusals.push(problem(document, "", message.into()));
+            }
+            (version, kind) if own => {
+                let (kind, kinds) = (go_quote(kind), OWN_KINDS.join(", "));
+                let message = format!("{version} has no kind {kind}; it has {kinds}");
+                refusals.push(problem(document, "kind", message));
+            }
+            (version, _) if version.split('/').next() == Some(GROUP) => {
+                let message =
+                    format!("{version} cannot be read here; write the object as {API_VERSION}");
                 refusals.push(problem(document, "apiVersion", message));
             }
             ("", _) => refusals.push(problem(document, "apiVersion", "Required value".into())),
             (_, "") => refusals.push(problem(document, "kind", "Required value".into())),
             (version, kind) => {
-                notes.push(Note(format!("{}: {version} {kind} is not used here", document.file)));
+                notes.push(Note(format!("{}: {version} {kind} is not used here", document.file)))
             }
         }
     }
@@ -178,7 +192,7 @@ impl Files {
         let findings = schema::check(&document.value).unwrap_or_default();
         for field in &findings.unknown {
             notes.push(Note(format!(
-                "{}: {kind} {}: unknown field {field:?} has no effect",
+                "{}: {kind} {}: {field}: unknown field, which has no effect",
                 document.file,
                 name_of(&document.value)
             )));
@@ -239,21 +253,32 @@ struct Meta {
     _metadata: ObjectMeta,
 }
 
-/// The members of a List, or the document itself.
+/// The members of a List, also of one in another, or the document itself.
 fn items(document: Document) -> Vec<Document> {
-    let is_list = document
-        .value
-        .get("kind")
-        .and_then(Value::as_str)
-        .is_some_and(|kind| kind.ends_with("List"));
+    let kind = document.value.get("kind").and_then(Value::as_str);
+    let is_list = kind.is_some_and(|kind| kind.ends_with("List"));
     match document.value.get("items") {
         Some(Value::Array(members)) if is_list => {
             let member =
                 |value: &Value| Document { file: document.file.clone(), value: value.clone() };
-            members.iter().map(member).collect()
+            members.iter().map(member).flat_map(items).collect()
         }
         _ => vec![document],
     }
+}
+
+/// A BuildRun that leaves the end of its name to the cluster gets one that is always the same here.
+fn named(mut document: Document) -> Document {
+    let metadata = document.value.get_mut("metadata").and_then(Value::as_object_mut);
+    if let Some(metadata) = metadata {
+        let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default();
+        let (name, prefix) = (text("name"), text("generateName"));
+        if name.is_empty() && !prefix.is_empty() {
+            let name = format!("{prefix}{GENERATED}");
+            metadata.insert("name".into(), name.into());
+        }
+    }
+    document
 }
 
 fn secret_facts(value: &Value) -> SecretFacts {
@@ -262,7 +287,7 @@ fn secret_facts(value: &Value) -> SecretFacts {
         .and_then(|map| serde_json::from_value(map.clone()).ok());
     SecretFacts {
         type_: value.get("type").and_then(Value::as_str).map(String::from),
-        annotations: annotations.unwrap_or_default(),
+        annotations: annotations.unwrap_or_else(BTreeMap::new),
     }
 }
 

@@ -3,11 +3,14 @@
 //! Invariant: what the files do not hold is assumed to be there and listed, except Builds and strategies: without them there is
 //! nothing to run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::files::{DEFAULT_NAMESPACE, Files, Note};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use super::files::{DEFAULT_NAMESPACE, Files, Key, Note};
 use crate::api::{Build, BuildRun, BuildRunSpec, ReferencedBuild, StrategyRef};
-use crate::plan::{Loaded, Presence, Roots, references};
+use crate::plan::{Loaded, Presence, Roots, dns_subdomain, go_quote, references};
 
 /// A run with everything that it depends on.
 #[derive(Debug)]
@@ -25,7 +28,7 @@ pub enum ChooseError {
     #[error("the files hold neither a BuildRun nor a Build; add one")]
     Nothing,
     /// There is more than one and no word which.
-    #[error("the files hold several {kind}s: {}; say which with --buildrun NAME{hint}", names.join(", "))]
+    #[error("the files hold several {kind}s: {}{hint}", names.join(", "))]
     Several {
         /// `BuildRun` or `Build`.
         kind: &'static str,
@@ -34,8 +37,17 @@ pub enum ChooseError {
         /// What else to do.
         hint: &'static str,
     },
+    /// The named one is not there, and no other.
+    #[error(
+        "the files hold no BuildRun {}; they hold none at all, add its file with -f",
+        go_quote(name)
+    )]
+    NoRun {
+        /// The asked name.
+        name: String,
+    },
     /// The named one is not there.
-    #[error("the files hold no BuildRun {name:?}; they hold: {}", held.join(", "))]
+    #[error("the files hold no BuildRun {}; they hold {}", go_quote(name), held.join(", "))]
     Unknown {
         /// The asked name.
         name: String,
@@ -47,24 +59,42 @@ pub enum ChooseError {
 /// Longest part of a Build's name in the name of its implied run.
 const IMPLIED_NAME: usize = 57;
 
-/// The run that the user named, the only one, or the implied run of the only Build.
-pub fn choose(files: &Files, name: Option<&str>) -> Result<Chosen, ChooseError> {
-    let names = || files.buildruns.keys().map(|(_, name)| name.clone()).collect::<Vec<_>>();
-    let mut matching = files
-        .buildruns
-        .values()
-        .filter(|run| name.is_none() || run.metadata.name.as_deref() == name);
-    let buildrun = match (matching.next(), matching.next(), name) {
-        (Some(run), None, _) => run.clone(),
+/// The run that the user named as `NAME` or `NAMESPACE/NAME`, the only one, or the implied run of the only Build. `now` is when
+/// a run that is not on a cluster yet was created.
+pub fn choose(files: &Files, name: Option<&str>, now: Timestamp) -> Result<Chosen, ChooseError> {
+    let mut matching = files.buildruns.iter().filter(|((namespace, own), _)| {
+        name.is_none_or(|name| name == own || name.split_once('/') == Some((namespace, own)))
+    });
+    let mut buildrun = match (matching.next(), matching.next(), name) {
+        (Some((_, run)), None, _) => run.clone(),
         (Some(_), Some(_), _) => {
-            return Err(ChooseError::Several { kind: BuildRun::KIND, names: names(), hint: "" });
+            let names = names(&files.buildruns);
+            return Err(ChooseError::Several {
+                kind: BuildRun::KIND,
+                names,
+                hint: "; say which with --buildrun NAME",
+            });
+        }
+        (None, _, Some(name)) if files.buildruns.is_empty() => {
+            return Err(ChooseError::NoRun { name: name.into() });
         }
         (None, _, Some(name)) => {
-            return Err(ChooseError::Unknown { name: name.into(), held: names() });
+            return Err(ChooseError::Unknown { name: name.into(), held: names(&files.buildruns) });
         }
         (None, _, None) => implied(files)?,
     };
+    buildrun.metadata.creation_timestamp.get_or_insert(Time(now));
     Ok(load(files, buildrun))
+}
+
+/// Names of objects, with their namespaces where they are in several.
+fn names<T>(objects: &BTreeMap<Key, T>) -> Vec<String> {
+    let namespaces: BTreeSet<&String> = objects.keys().map(|(namespace, _)| namespace).collect();
+    let name = |(namespace, name): &Key| match namespaces.len() {
+        1 => name.clone(),
+        _ => format!("{namespace}/{name}"),
+    };
+    objects.keys().map(name).collect()
 }
 
 /// A Build alone is run as it is.
@@ -72,8 +102,8 @@ fn implied(files: &Files) -> Result<BuildRun, ChooseError> {
     let mut builds = files.builds.values();
     let Some(build) = builds.next() else { return Err(ChooseError::Nothing) };
     if builds.next().is_some() {
-        let names = files.builds.keys().map(|(_, name)| name.clone()).collect();
-        let hint = ", and add a BuildRun for it";
+        let names = names(&files.builds);
+        let hint = "; add a BuildRun for one of them";
         return Err(ChooseError::Several { kind: Build::KIND, names, hint });
     }
     let name = build.metadata.name.clone().unwrap_or_default();
@@ -85,7 +115,7 @@ fn implied(files: &Files) -> Result<BuildRun, ChooseError> {
         ..BuildRun::default()
     };
     let prefix: String = name.chars().take(IMPLIED_NAME).collect();
-    run.metadata.name = Some(format!("{prefix}-local"));
+    run.metadata.name = Some(format!("{}-local", prefix.trim_end_matches(['-', '.'])));
     run.metadata.namespace.clone_from(&build.metadata.namespace);
     Ok(run)
 }
@@ -118,9 +148,6 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
 
     let named = references(&roots);
     let mut assumptions = Vec::new();
-    let mut assume = |kind: &str, name: &str| {
-        assumptions.push(Note(format!("{kind} {namespace}/{name} is assumed to exist")));
-    };
     let mut service_accounts = BTreeMap::new();
     let asked = roots.buildrun.spec.service_account.is_some();
     for name in &named.service_accounts {
@@ -129,41 +156,34 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
         let earlier_found =
             service_accounts.values().any(|account| matches!(account, Presence::Found(_)));
         let presence = match account {
-            Some(account) => Presence::Found(account),
             None if asked || (is_last && !earlier_found) => {
-                assume("ServiceAccount", name);
-                Presence::Assumed
+                assumed("ServiceAccount", &key(name), &mut assumptions)
             }
-            None => Presence::Absent,
+            account => account.map_or(Presence::Absent, Presence::Found),
         };
         service_accounts.insert(name.clone(), presence);
     }
     let mut secret_names = named.secrets;
     for account in service_accounts.values().filter_map(Presence::found) {
-        secret_names
-            .extend(account.secrets.iter().flatten().filter_map(|secret| secret.name.clone()));
+        let listed = account.secrets.iter().flatten().filter_map(|secret| secret.name.clone());
+        secret_names.extend(listed.filter(|name| !name.is_empty()));
     }
-    let mut secrets = BTreeMap::new();
-    for name in secret_names {
-        let facts = files.secrets.get(&key(&name)).cloned().map_or_else(
-            || {
-                assume("Secret", &name);
-                Presence::Assumed
-            },
-            Presence::Found,
-        );
-        secrets.insert(name, facts);
-    }
-    let mut config_maps = BTreeMap::new();
-    for name in named.config_maps {
-        let there = if files.config_maps.contains(&key(&name)) {
-            Presence::Found(())
-        } else {
-            assume("ConfigMap", &name);
-            Presence::Assumed
-        };
-        config_maps.insert(name, there);
-    }
+    let secrets = presences(
+        "Secret",
+        secret_names,
+        named.secret_keys,
+        &files.secrets,
+        &namespace,
+        &mut assumptions,
+    );
+    let config_maps = presences(
+        "ConfigMap",
+        named.config_maps,
+        named.config_map_keys,
+        &files.config_maps,
+        &namespace,
+        &mut assumptions,
+    );
     let image_commands = named.images.into_iter().map(|image| (image, Presence::Assumed)).collect();
     let facts = files.namespaces.get(&namespace).cloned().unwrap_or_default();
     Chosen {
@@ -177,4 +197,32 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
         },
         assumptions,
     }
+}
+
+/// What is known of the objects that a run names. Those that only have `keys` in it are not judged, but assumed all the same.
+fn presences<T: Clone>(
+    kind: &str,
+    names: BTreeSet<String>,
+    keys: BTreeSet<String>,
+    held: &BTreeMap<Key, T>,
+    namespace: &str,
+    assumptions: &mut Vec<Note>,
+) -> BTreeMap<String, Presence<T>> {
+    let mut look = |name: &String| {
+        let key = (namespace.to_owned(), name.clone());
+        held.get(&key).cloned().map_or_else(|| assumed(kind, &key, assumptions), Presence::Found)
+    };
+    for name in keys.difference(&names) {
+        look(name);
+    }
+    names.iter().map(|name| (name.clone(), look(name))).collect()
+}
+
+/// An object that the files do not hold is taken to be there, unless no object can have its name.
+fn assumed<T>(kind: &str, (namespace, name): &Key, assumptions: &mut Vec<Note>) -> Presence<T> {
+    if !dns_subdomain(name).is_empty() {
+        return Presence::Absent;
+    }
+    assumptions.push(Note(format!("{kind} {namespace}/{name} is assumed to exist")));
+    Presence::Assumed
 }

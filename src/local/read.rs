@@ -7,6 +7,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use serde_saphyr::UserMessageFormatter;
 
 /// One YAML or JSON document.
 #[derive(Debug, Clone)]
@@ -30,13 +31,18 @@ pub enum ReadError {
         source: io::Error,
     },
     /// It is no YAML, or YAML that grows beyond measure.
-    #[error("{file}: is not valid YAML")]
+    #[error("{file}: is not valid YAML: {why}")]
     Yaml {
         /// The file.
         file: String,
-        /// What the parser said, with the place.
-        #[source]
-        source: Box<serde_saphyr::Error>,
+        /// What the parser said to users, with the place.
+        why: String,
+    },
+    /// It is larger than any object that a cluster would store, and than many of them.
+    #[error("{file}: is larger than {} MiB", MAX_FILE >> 20)]
+    Large {
+        /// The file.
+        file: String,
     },
     /// A directory without any document.
     #[error("{file}: holds no .yaml, .yml or .json file")]
@@ -48,6 +54,9 @@ pub enum ReadError {
 
 /// Endings of the files that a directory stands for.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// Most bytes of one file.
+const MAX_FILE: usize = 16 << 20;
 
 /// All documents of all paths, in the order in which they were named; files of a directory by name.
 pub fn read(paths: &[PathBuf]) -> (Vec<Document>, Vec<ReadError>) {
@@ -92,18 +101,41 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
 
 fn read_file(path: &Path) -> Result<Vec<Document>, ReadError> {
     let file = path.display().to_string();
-    let text = if file == "-" {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map(|_| text)
+    let text = read_text(path).map_err(|source| ReadError::Read { file: file.clone(), source })?;
+    if text.len() > MAX_FILE {
+        return Err(ReadError::Large { file });
+    }
+    let values = parse(&text).map_err(|error| ReadError::Yaml {
+        file: file.clone(),
+        why: error.render_with_formatter(&UserMessageFormatter),
+    })?;
+    let document = |value| Document { file: file.clone(), value };
+    Ok(values.into_iter().filter(|value| !value.is_null()).map(document).collect())
+}
+
+/// The text, as far as it is not too large.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let most = MAX_FILE as u64 + 1;
+    if path == Path::new("-") {
+        io::stdin().take(most).read_to_string(&mut text)?;
     } else {
-        fs::read_to_string(path)
-    };
-    let text = text.map_err(|source| ReadError::Read { file: file.clone(), source })?;
-    let values: Vec<Value> = serde_saphyr::from_multiple(&text)
-        .map_err(|source| ReadError::Yaml { file: file.clone(), source: Box::new(source) })?;
-    Ok(values
-        .into_iter()
-        .filter(|value| !value.is_null())
-        .map(|value| Document { file: file.clone(), value })
-        .collect())
+        fs::File::open(path)?.take(most).read_to_string(&mut text)?;
+    }
+    Ok(text)
+}
+
+/// JSON documents where the text begins like one, as kubectl has it; else YAML, which says best what is wrong with either.
+fn parse(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
+    if text.trim_start().starts_with('{')
+        && let Ok(values) = serde_json::Deserializer::from_str(text).into_iter().collect()
+    {
+        return Ok(values);
+    }
+    serde_saphyr::from_multiple_with_options(text, options())
+}
+
+/// As kubectl reads: `0444` is octal. Errors show no lines of the file, which may be those of a Secret.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false }
 }

@@ -20,10 +20,12 @@ pub struct Checked {
     pub(super) strategy: StrategyFacts,
     pub(super) source: CheckedSource,
     pub(super) output: CheckedOutput,
-    /// Strategy steps, substituted, with merged environment and resources.
+    /// Strategy steps, substituted, with merged environment and resources; each has a command.
     pub(super) steps: Vec<StrategyStep>,
     /// Strategy volumes, overridden and substituted.
     pub(super) volumes: Vec<Volume>,
+    /// Names of the results that the steps may leave.
+    pub(super) results: Vec<&'static str>,
     pub(super) account: Account,
     /// Credentials that strategy steps find in their home.
     pub(super) credentials: Vec<Credential>,
@@ -101,27 +103,4 @@ pub struct Placement {
     pub tolerations: Vec<Toleration>,
     pub scheduler_name: Option<String>,
     pub runtime_class_name: Option<String>,
-}
-
-/// The results that steps of a run with this source may leave.
-pub fn results(source: &CheckedSource) -> Vec<&'static str> {
-    use slipway_step::protocol::results as names;
-    let mut found = vec![
-        names::IMAGE_DIGEST,
-        names::IMAGE_SIZE,
-        names::IMAGE_VULNERABILITIES,
-        names::ERROR_MESSAGE,
-        names::ERROR_REASON,
-    ];
-    found.extend_from_slice(match source {
-        CheckedSource::Git { .. } => &[
-            names::SOURCE_COMMIT_SHA,
-            names::SOURCE_COMMIT_AUTHOR,
-            names::SOURCE_BRANCH_NAME,
-            names::SOURCE_TIMESTAMP,
-        ],
-        CheckedSource::Bundle { .. } => &[names::SOURCE_IMAGE_DIGEST, names::SOURCE_TIMESTAMP],
-        CheckedSource::Upload { .. } | CheckedSource::Nothing => &[],
-    });
-    found
 }

@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements, Toleration, Volume};
 
+use slipway_step::protocol::results as names;
+
+use super::layout::executor_name;
 use super::loaded::Roots;
 use super::params::{OUTPUT_DIRECTORY_PARAM, SOURCE_ROOT, used};
 use super::texts::{Text, visit_step, visit_variable};
 use crate::api::{
     Build, BuildRun, BuildSpec, GitSource, GoDuration, Image, LocalSource, OciArtifact, ParamValue,
-    Step, Strategy, VulnerabilityScan,
+    Step, Strategy, StrategySpec, StrategyVolume, VulnerabilityScan,
 };
 
 /// The Build that counts for a run, with the run's own settings.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Effective<'a> {
     /// The run.
     pub buildrun: &'a BuildRun,
@@ -25,7 +28,18 @@ pub struct Effective<'a> {
     pub spec: &'a BuildSpec,
     /// The strategy, where it is there.
     pub strategy: Option<&'a Strategy>,
+    /// Environment for the strategy steps: the Build's, with the run's in their places or behind, and where each was written.
+    pub env: Vec<(Author, usize, &'a EnvVar)>,
+    /// The strategy's steps with the resources that Build and run give them; no other change.
+    pub steps: Vec<Step>,
+    /// The strategy's volumes; an overridable one has the source that Build and run give it.
+    pub volumes: Vec<Volume>,
+    /// For each step, whether it refers to the output directory: in its own text, or in the environment that it gets.
+    pub writes_output: Vec<bool>,
 }
+
+/// Type of a source that is uploaded.
+const LOCAL: &str = "Local";
 
 /// Where the source comes from.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +75,16 @@ impl<'a> Effective<'a> {
         };
         let build = if reference.spec.is_some() { None } else { build };
         let strategy = roots.strategy.as_ref().and_then(|strategy| strategy.found());
-        Some(Self { buildrun: &roots.buildrun, build, spec, strategy })
+        let buildrun = &roots.buildrun;
+        let env = merged_env(&spec.env, &buildrun.spec.env);
+        let (steps, volumes) =
+            strategy.map(|strategy| strategy.spec()).map_or_else(Default::default, |strategy| {
+                (steps(strategy, spec, buildrun), volumes(strategy, spec, buildrun))
+            });
+        let env_writes_output = env.iter().any(|(_, _, variable)| variable_writes_output(variable));
+        let writes_output =
+            steps.iter().map(|step| env_writes_output || step_writes_output(step)).collect();
+        Some(Self { buildrun, build, spec, strategy, env, steps, volumes, writes_output })
     }
 
     fn override_output(&self) -> Option<&'a Image> {
@@ -132,7 +155,6 @@ impl<'a> Effective<'a> {
 
     /// Where the source comes from: the run's upload before the Build's source.
     pub fn source(&self) -> SourceOf<'a> {
-        const LOCAL: &str = "Local";
         if let Some(source) =
             self.buildrun.spec.source.as_ref().filter(|source| source.type_ == LOCAL)
         {
@@ -146,6 +168,12 @@ impl<'a> Effective<'a> {
             _ => None,
         };
         found.unwrap_or(SourceOf::Nothing)
+    }
+
+    /// Who says that the source is uploaded, where it is.
+    pub fn local_source_author(&self) -> Author {
+        let is_own = self.buildrun.spec.source.as_ref().is_some_and(|source| source.type_ == LOCAL);
+        if is_own { Author::BuildRun } else { Author::Build }
     }
 
     /// `/workspace/source` with the Build's context directory, cleaned.
@@ -168,28 +196,46 @@ impl<'a> Effective<'a> {
         }
     }
 
+    /// Names of the results that steps of this run may leave.
+    pub fn results(&self) -> Vec<&'static str> {
+        let mut found = vec![
+            names::IMAGE_DIGEST,
+            names::IMAGE_SIZE,
+            names::IMAGE_VULNERABILITIES,
+            names::ERROR_MESSAGE,
+            names::ERROR_REASON,
+        ];
+        found.extend_from_slice(match self.source() {
+            SourceOf::Git(_) => &[
+                names::SOURCE_COMMIT_SHA,
+                names::SOURCE_COMMIT_AUTHOR,
+                names::SOURCE_BRANCH_NAME,
+                names::SOURCE_TIMESTAMP,
+            ],
+            SourceOf::Oci(_) => &[names::SOURCE_IMAGE_DIGEST, names::SOURCE_TIMESTAMP],
+            SourceOf::Local(_) | SourceOf::Nothing => &[],
+        });
+        found
+    }
+
+    /// Name of what executes the run, as `$(context.taskRun.name)` has it; the pod's name without `-pod`.
+    pub fn executor(&self) -> String {
+        let metadata = &self.buildrun.metadata;
+        let name = metadata.name.as_deref().unwrap_or_default();
+        // A run from a file has no uid. It is told from others by what a cluster would tell it by.
+        let unique = metadata.uid.clone().unwrap_or_else(|| format!("{}/{name}", self.namespace()));
+        executor_name(name, &unique)
+    }
+
+    /// Namespace of the run.
+    pub fn namespace(&self) -> &'a str {
+        self.buildrun.metadata.namespace.as_deref().unwrap_or("default")
+    }
+
     /// How long the run may take.
     pub fn timeout(&self) -> Option<(&'a GoDuration, Author)> {
         let own = self.buildrun.spec.timeout.as_ref().map(|timeout| (timeout, Author::BuildRun));
         own.or(self.spec.timeout.as_ref().map(|timeout| (timeout, Author::Build)))
-    }
-
-    /// Environment for the strategy steps: the Build's, with the run's in their places or behind, and where each was written.
-    pub fn env(&self) -> Vec<(Author, usize, &'a EnvVar)> {
-        let mut merged: Vec<_> = self
-            .spec
-            .env
-            .iter()
-            .enumerate()
-            .map(|(index, variable)| (Author::Build, index, variable))
-            .collect();
-        for (index, variable) in self.buildrun.spec.env.iter().enumerate() {
-            match merged.iter_mut().find(|(_, _, other)| other.name == variable.name) {
-                Some(place) => *place = (Author::BuildRun, index, variable),
-                None => merged.push((Author::BuildRun, index, variable)),
-            }
-        }
-        merged
     }
 
     /// Values of parameters by name; the run's before the Build's.
@@ -205,63 +251,13 @@ impl<'a> Effective<'a> {
             .collect()
     }
 
-    /// The strategy's steps with the resources that Build and run give them; no other change.
-    pub fn steps(&self) -> Vec<Step> {
-        let Some(strategy) = self.strategy else { return Vec::new() };
-        let mut steps = strategy.spec().steps.clone();
-        for step in &mut steps {
-            if let Some(resources) = self.step_resources(&step.name) {
-                step.resources = Some(resources.clone());
-            }
-        }
-        steps
-    }
-
-    fn step_resources(&self, step: &str) -> Option<&'a ResourceRequirements> {
-        let own = self.buildrun.spec.step_resources.iter();
-        own.chain(&self.spec.strategy.step_resources)
-            .find(|override_| override_.name == step)
-            .map(|override_| &override_.resources)
-    }
-
-    /// The strategy's volumes; an overridable one gets the source that Build and run give it.
-    pub fn volumes(&self) -> Vec<Volume> {
-        let Some(strategy) = self.strategy else { return Vec::new() };
-        let overrides = self.buildrun.spec.volumes.iter().chain(&self.spec.volumes);
-        let volume = |declared: &crate::api::StrategyVolume| {
-            let replaced = overrides.clone().find(|volume| {
-                declared.overridable == Some(true) && volume.name == declared.volume.name
-            });
-            replaced.unwrap_or(&declared.volume).clone()
-        };
-        strategy.spec().volumes.iter().map(volume).collect()
-    }
-
     /// Whether there is something left to do behind the strategy.
     pub fn has_image_step(&self) -> bool {
-        self.steps().iter().any(|step| self.writes_output(step))
+        self.writes_output.contains(&true)
             || !self.annotations().is_empty()
             || !self.labels().is_empty()
             || self.vulnerability_scan().is_some_and(|scan| scan.enabled == Some(true))
             || self.timestamp().is_some()
-    }
-
-    /// Whether a step, with the environment that Build and run add, refers to the output directory.
-    pub fn writes_output(&self, step: &Step) -> bool {
-        let mut found = false;
-        let mut look = |_: &str, text: Text<'_>| {
-            let mut refers =
-                |text: &str| found |= used(text).any(|name| name == OUTPUT_DIRECTORY_PARAM);
-            match text {
-                Text::Single(text) => refers(text),
-                Text::List(items) => items.iter().for_each(|item| refers(item)),
-            }
-        };
-        visit_step(&mut step.clone(), &mut look);
-        for (_, _, variable) in self.env() {
-            visit_variable(&mut variable.clone(), "", &mut look);
-        }
-        found
     }
 
     /// Secrets with credentials that the run needs, and where each is named.
@@ -286,7 +282,9 @@ impl<'a> Effective<'a> {
             .filter(|toleration| !own.iter().any(|other| other.key == toleration.key));
         let mut merged: Vec<Toleration> = own.iter().chain(inherited).cloned().collect();
         for toleration in &mut merged {
-            toleration.effect.get_or_insert_with(|| "NoSchedule".into());
+            if toleration.effect.as_deref().unwrap_or_default().is_empty() {
+                toleration.effect = Some("NoSchedule".into());
+            }
         }
         merged
     }
@@ -300,6 +298,68 @@ impl<'a> Effective<'a> {
     pub fn runtime_class_name(&self) -> Option<&'a str> {
         self.buildrun.spec.runtime_class_name.as_deref().or(self.spec.runtime_class_name.as_deref())
     }
+}
+
+/// The Build's variables, with the run's in their places or behind. Of several with one name the last counts, for Kubernetes too.
+fn merged_env<'a>(build: &'a [EnvVar], run: &'a [EnvVar]) -> Vec<(Author, usize, &'a EnvVar)> {
+    let mut merged: Vec<_> = build
+        .iter()
+        .enumerate()
+        .map(|(index, variable)| (Author::Build, index, variable))
+        .collect();
+    let mut places: BTreeMap<&str, usize> =
+        build.iter().enumerate().map(|(place, variable)| (variable.name.as_str(), place)).collect();
+    for (index, variable) in run.iter().enumerate() {
+        let entry = (Author::BuildRun, index, variable);
+        match places.get(variable.name.as_str()) {
+            Some(place) => merged[*place] = entry,
+            None => {
+                places.insert(&variable.name, merged.len());
+                merged.push(entry);
+            }
+        }
+    }
+    merged
+}
+
+fn steps(strategy: &StrategySpec, build: &BuildSpec, buildrun: &BuildRun) -> Vec<Step> {
+    let given = build.strategy.step_resources.iter().chain(&buildrun.spec.step_resources);
+    let resources: BTreeMap<&str, &ResourceRequirements> =
+        given.map(|given| (given.name.as_str(), &given.resources)).collect();
+    let step = |step: &Step| {
+        let given = resources.get(step.name.as_str()).map(|resources| (*resources).clone());
+        Step { resources: given.or_else(|| step.resources.clone()), ..step.clone() }
+    };
+    strategy.steps.iter().map(step).collect()
+}
+
+fn volumes(strategy: &StrategySpec, build: &BuildSpec, buildrun: &BuildRun) -> Vec<Volume> {
+    let given = build.volumes.iter().chain(&buildrun.spec.volumes);
+    let sources: BTreeMap<&str, &Volume> =
+        given.map(|volume| (volume.name.as_str(), volume)).collect();
+    let volume = |declared: &StrategyVolume| {
+        let replaced = sources
+            .get(declared.volume.name.as_str())
+            .filter(|_| declared.overridable == Some(true));
+        replaced.map_or(&declared.volume, |volume| volume).clone()
+    };
+    strategy.volumes.iter().map(volume).collect()
+}
+
+fn step_writes_output(step: &Step) -> bool {
+    let mut found = false;
+    visit_step(&mut step.clone(), &mut |_, text| found |= refers_to_output(&text));
+    found
+}
+
+fn variable_writes_output(variable: &EnvVar) -> bool {
+    let mut found = false;
+    visit_variable(&mut variable.clone(), "", &mut |_, text| found |= refers_to_output(&text));
+    found
+}
+
+fn refers_to_output(text: &Text<'_>) -> bool {
+    text.strings().any(|text| used(text).any(|name| name == OUTPUT_DIRECTORY_PARAM))
 }
 
 /// A path without `.`, `..` and doubled slashes, read as text: a link in the source does not count.

@@ -26,6 +26,8 @@ pub struct Identity {
 pub const GROUP_ANNOTATION: &str = "buildrun.shipwright.io/security-context-group";
 /// Annotation of the pod with the content of `/etc/passwd`.
 pub const PASSWD_ANNOTATION: &str = "buildrun.shipwright.io/security-context-passwd";
+/// Annotation of the pod of such a strategy.
+pub const POD_IDENTITY_FILES_ANNOTATION: &str = "slipway.dev/identity-files";
 /// Annotation of a strategy that asks for the identity files in its own steps too.
 pub const IDENTITY_FILES_ANNOTATION: &str = "buildstrategy.shipwright.io/identity-files";
 /// Volume with the identity files.
@@ -73,7 +75,8 @@ pub fn mounts() -> [VolumeMount; 2] {
     [mount("/etc/group", "group"), mount("/etc/passwd", "passwd")]
 }
 
-/// The security context of a supporting step: the template's, as the strategy's user and group where it names them.
+/// The security context of a supporting step: the template's, as the strategy's user and group where it names them, and with
+/// what a restricted namespace demands where the template says nothing about it.
 pub fn supporting(
     template: Option<&SecurityContext>,
     strategy: Option<Identity>,
@@ -91,6 +94,7 @@ pub fn supporting(
             capabilities.add = None;
         }
     }
+    fill_privileges(&mut context);
     context
 }
 
@@ -116,13 +120,25 @@ pub fn strategy_step(
         context.run_as_group.get_or_insert(gid);
     }
     if restricted {
-        fill_for_restricted(&mut context);
+        fill_privileges(&mut context);
+        if context.run_as_user != Some(0) {
+            context.run_as_non_root.get_or_insert(true);
+        }
     }
     Some(context)
 }
 
-fn fill_for_restricted(context: &mut SecurityContext) {
-    context.allow_privilege_escalation.get_or_insert(false);
+/// What every restricted namespace demands, where nothing is said about it.
+fn fill_privileges(context: &mut SecurityContext) {
+    let added = context.capabilities.as_ref().and_then(|capabilities| capabilities.add.as_ref());
+    let escalates = context.privileged == Some(true)
+        || added.is_some_and(|added| {
+            added.iter().any(|added| added == "SYS_ADMIN" || added == "CAP_SYS_ADMIN")
+        });
+    // The API server calls the two together a contradiction, which says less than the refusal that follows without.
+    if !escalates {
+        context.allow_privilege_escalation.get_or_insert(false);
+    }
     context
         .capabilities
         .get_or_insert_with(Capabilities::default)
@@ -132,9 +148,6 @@ fn fill_for_restricted(context: &mut SecurityContext) {
         localhost_profile: None,
         type_: "RuntimeDefault".into(),
     });
-    if context.run_as_user != Some(0) {
-        context.run_as_non_root.get_or_insert(true);
-    }
 }
 
 #[cfg(test)]
@@ -184,6 +197,29 @@ mod tests {
         let template = SecurityContext { run_as_non_root: Some(true), ..unprivileged(1000, 1000) };
         let context = supporting(Some(&template), Some(Identity { uid: 0, gid: 0 }));
         assert_eq!((context.run_as_user, context.run_as_non_root), (Some(0), None));
+    }
+
+    #[test]
+    fn a_template_that_says_only_ids_gets_no_privilege() {
+        let ids = SecurityContext {
+            run_as_user: Some(5),
+            run_as_group: Some(6),
+            ..SecurityContext::default()
+        };
+        let context = supporting(Some(&ids), None);
+        let expected = SecurityContext {
+            run_as_non_root: Some(true),
+            read_only_root_filesystem: None,
+            ..unprivileged(5, 6)
+        };
+        assert_eq!(context, expected);
+    }
+
+    #[test]
+    fn a_privileged_step_is_left_to_the_namespace_to_refuse() {
+        let own = SecurityContext { privileged: Some(true), ..SecurityContext::default() };
+        let context = strategy_step(Some(&own), STRATEGY, true).unwrap();
+        assert_eq!((context.privileged, context.allow_privilege_escalation), (Some(true), None));
     }
 
     #[test]

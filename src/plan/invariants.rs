@@ -2,14 +2,17 @@
 //!
 //! Invariant: reads the pod alone, so that it can judge any pod: a golden one, one from a cluster, one in a debug build.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume, VolumeMount};
 use slipway_step::protocol::{
     BIN_PATH, CREDENTIALS_DIR, GateCommand, StepCommand, StepCommandLine,
 };
 
-use super::identity::{GROUP_ANNOTATION, IDENTITY_VOLUME, PASSWD_ANNOTATION};
+use super::identity::{
+    self, GROUP_ANNOTATION, IDENTITY_VOLUME, Identity, PASSWD_ANNOTATION,
+    POD_IDENTITY_FILES_ANNOTATION,
+};
 use super::kubernetes_names::{dns_label, dns_subdomain, label_value};
 use super::pod::SUPPORTING_STEPS_ANNOTATION;
 use crate::api::BuildRun;
@@ -23,25 +26,23 @@ pub fn broken(pod: &Pod) -> Vec<String> {
         .get(SUPPORTING_STEPS_ANNOTATION)
         .map(|names| names.split(',').collect())
         .unwrap_or_default();
-    let has_identity = annotations.contains_key(PASSWD_ANNOTATION);
 
     names(pod, spec, &mut found);
     volumes(spec, &mut found);
     order(spec, &mut found);
-    if annotations.contains_key(PASSWD_ANNOTATION) != annotations.contains_key(GROUP_ANNOTATION)
-        || has_identity != volume_is_declared(spec)
-    {
-        found.push(
-            "the annotations of the identity files and their volume do not go together".into(),
-        );
-    }
+    let identity = identity(&annotations, spec, &mut found);
     for container in spec.init_containers.iter().flatten() {
         unprivileged(container, &mut found);
+        without_token(container, &mut found);
     }
+    let asks = annotations.get(POD_IDENTITY_FILES_ANNOTATION).is_some_and(|asks| asks == "true");
     for container in &spec.containers {
         if supporting.contains(container.name.as_str()) {
             unprivileged(container, &mut found);
-            supporting_step(container, annotations.get(PASSWD_ANNOTATION), &mut found);
+            without_token(container, &mut found);
+            supporting_step(container, identity, &mut found);
+        } else if !asks && !identity_mounts(container).is_empty() {
+            found.push(format!("{} has identity files that nobody asked for", container.name));
         }
     }
     if spec.security_context.is_some() {
@@ -56,6 +57,42 @@ pub fn broken(pod: &Pod) -> Vec<String> {
         }
     }
     found
+}
+
+/// The strategy's user and group, as annotations and volume agree on them; nothing where there are neither.
+fn identity(
+    annotations: &BTreeMap<String, String>,
+    spec: &PodSpec,
+    found: &mut Vec<String>,
+) -> Option<Identity> {
+    let items = |volume: &Volume| {
+        let source = volume.downward_api.clone()?;
+        let items = source.items.into_iter().flatten();
+        let paths = items.map(|item| (item.path, item.field_ref.map(|field| field.field_path)));
+        Some((source.default_mode, paths.collect::<Vec<_>>()))
+    };
+    let volume = spec.volumes.iter().flatten().find(|volume| volume.name == IDENTITY_VOLUME);
+    let lines = (annotations.get(PASSWD_ANNOTATION), annotations.get(GROUP_ANNOTATION));
+    let (passwd, volume) = match (lines, volume) {
+        ((None, None), None) => return None,
+        ((Some(passwd), Some(_)), Some(volume)) => (passwd, volume),
+        _ => {
+            found.push(
+                "the annotations of the identity files and their volume do not go together".into(),
+            );
+            return None;
+        }
+    };
+    if items(volume) != items(&identity::volume()) {
+        found.push("the volume of the identity files does not hold the two annotations".into());
+    }
+    let mut ids = passwd.split(':').skip(2).map(|id| id.parse().ok());
+    let identity = Identity { uid: ids.next()??, gid: ids.next()?? };
+    if !identity::annotations(identity).iter().all(|(key, line)| annotations.get(key) == Some(line))
+    {
+        found.push("the lines of passwd and group are not those of one user".into());
+    }
+    Some(identity)
 }
 
 fn names(pod: &Pod, spec: &PodSpec, found: &mut Vec<String>) {
@@ -109,7 +146,7 @@ fn volumes(spec: &PodSpec, found: &mut Vec<String>) {
     }
 }
 
-/// Every step is behind a gate that waits for the one before it.
+/// Every step is behind a gate that waits for the one before it, and nobody but the gate writes what the next one waits for.
 fn order(spec: &PodSpec, found: &mut Vec<String>) {
     let mut before: Option<String> = None;
     for container in &spec.containers {
@@ -123,8 +160,33 @@ fn order(spec: &PodSpec, found: &mut Vec<String>) {
                 container.name, gate.after
             ));
         }
+        let at = |path: &str| mounts(container).find(|mount| mount.mount_path == path);
+        match at(&gate.run_dir) {
+            None => found.push(format!("{} has no run directory of its own", container.name)),
+            Some(own) => {
+                let writers = spec.containers.iter().filter(|other| {
+                    mounts(other)
+                        .any(|mount| mount.name == own.name && mount.read_only != Some(true))
+                });
+                if writers.count() != 1 {
+                    found.push(format!(
+                        "the run directory of {} has more than one writer",
+                        container.name
+                    ));
+                }
+            }
+        }
+        for seen in gate.after.iter().chain(&gate.await_started) {
+            if at(seen).is_none() {
+                found.push(format!("{} cannot see {seen}, which it waits for", container.name));
+            }
+        }
         before = Some(gate.run_dir);
     }
+}
+
+fn mounts(container: &Container) -> impl Iterator<Item = &VolumeMount> {
+    container.volume_mounts.iter().flatten()
 }
 
 fn gate(container: &Container) -> Option<GateCommand> {
@@ -138,10 +200,6 @@ fn gate(container: &Container) -> Option<GateCommand> {
         StepCommand::Gate(gate) => Some(gate),
         _ => None,
     }
-}
-
-fn volume_is_declared(spec: &PodSpec) -> bool {
-    spec.volumes.iter().flatten().any(|volume| volume.name == IDENTITY_VOLUME)
 }
 
 fn unprivileged(container: &Container, found: &mut Vec<String>) {
@@ -159,32 +217,41 @@ fn unprivileged(container: &Container, found: &mut Vec<String>) {
     if context.privileged == Some(true) {
         found.push(format!("{} is privileged", container.name));
     }
+    if context.seccomp_profile.is_none_or(|profile| profile.type_ == "Unconfined") {
+        found.push(format!("{} runs without a seccomp profile", container.name));
+    }
+    if context.run_as_user.is_some_and(|uid| uid != 0) && context.run_as_non_root != Some(true) {
+        found.push(format!("{} does not say that it is not root", container.name));
+    }
 }
 
-/// `passwd` is the annotation's line, from which the strategy's user and group are read.
-fn supporting_step(container: &Container, passwd: Option<&String>, found: &mut Vec<String>) {
-    let mounts: Vec<&VolumeMount> = container.volume_mounts.iter().flatten().collect();
+fn without_token(container: &Container, found: &mut Vec<String>) {
+    let is_secret = |mount: &VolumeMount| {
+        mount.mount_path.starts_with("/var/run/secrets/") || mount.mount_path == CREDENTIALS_DIR
+    };
+    if mounts(container).any(is_secret) {
+        found.push(format!("{} mounts a token or credentials", container.name));
+    }
+}
+
+fn identity_mounts(container: &Container) -> Vec<(&str, Option<&str>)> {
+    let mounts = mounts(container).filter(|mount| mount.name == IDENTITY_VOLUME);
+    mounts.map(|mount| (mount.mount_path.as_str(), mount.sub_path.as_deref())).collect()
+}
+
+fn supporting_step(container: &Container, identity: Option<Identity>, found: &mut Vec<String>) {
     let mut fail = |what: &str| found.push(format!("{} {what}", container.name));
-    let identity: Vec<&str> = mounts
-        .iter()
-        .filter(|mount| mount.name == IDENTITY_VOLUME)
-        .map(|mount| mount.mount_path.as_str())
-        .collect();
-    let expected: &[&str] = if passwd.is_some() { &["/etc/group", "/etc/passwd"] } else { &[] };
-    if identity != expected {
+    let expected: &[(&str, Option<&str>)] = match identity {
+        Some(_) => &[("/etc/group", Some("group")), ("/etc/passwd", Some("passwd"))],
+        None => &[],
+    };
+    if identity_mounts(container) != expected {
         fail("does not have exactly the identity files that belong to it");
     }
-    if let Some(passwd) = passwd {
+    if let Some(Identity { uid, gid }) = identity {
         let context = container.security_context.clone().unwrap_or_default();
-        let ids: Vec<Option<i64>> =
-            passwd.split(':').skip(2).take(2).map(|id| id.parse().ok()).collect();
-        if ids != [context.run_as_user, context.run_as_group] {
+        if (context.run_as_user, context.run_as_group) != (Some(uid), Some(gid)) {
             fail("does not run as the user and group of the strategy");
         }
-    }
-    if mounts.iter().any(|mount| {
-        mount.mount_path.starts_with("/var/run/secrets/") || mount.mount_path == CREDENTIALS_DIR
-    }) {
-        fail("mounts a token or credentials");
     }
 }

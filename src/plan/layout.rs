@@ -1,5 +1,7 @@
 //! Names inside the pod: steps, containers, volumes, mount points.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest, Sha256};
 
 use super::effective::{Effective, SourceOf};
@@ -34,7 +36,7 @@ pub fn container_name(step: &str) -> String {
 
 /// As much of a step's name as fits into its container's.
 pub fn step_part(step: &str) -> &str {
-    cut(step, MAX_NAME - CONTAINER_PREFIX.len())
+    cut(step, MAX_NAME - CONTAINER_PREFIX.len()).trim_end_matches('-')
 }
 
 /// The first bytes of a name, whole characters only.
@@ -56,21 +58,20 @@ pub fn supporting_step_names(effective: &Effective<'_>) -> impl Iterator<Item = 
     source.into_iter().chain(effective.has_image_step().then_some(IMAGE_STEP))
 }
 
-/// Volume of a Secret: runs of characters that no volume name has become one dash. `taken` are the names of other Secrets'
-/// volumes; two Secrets never share one.
-pub fn secret_volume(secret: &str, taken: &[&str]) -> String {
+/// Volume of a Secret: runs of characters that no volume name has become one dash. `taken` are the names of other volumes:
+/// no two share one.
+pub fn secret_volume(secret: &str, taken: &BTreeSet<String>) -> String {
     let mut name = String::from("shp-");
     let mut in_run = false;
     for c in secret.chars() {
         let fits = c.is_ascii_alphanumeric() || c == '-';
         if fits || !in_run {
-            name.push(if fits { c } else { '-' });
+            name.push(if fits { c.to_ascii_lowercase() } else { '-' });
         }
         in_run = !fits;
     }
-    let name = cut(&name, MAX_NAME);
-    let name = name.strip_suffix('-').unwrap_or(name);
-    if taken.contains(&name) {
+    let name = cut(&name, MAX_NAME).trim_end_matches('-');
+    if is_own_volume(name) || taken.contains(name) {
         return format!("{}-{}", cut(name, MAX_NAME - 9).trim_end_matches('-'), short_hash(secret));
     }
     name.to_owned()
@@ -86,17 +87,15 @@ pub fn home_volume(step: &str) -> String {
     format!("shp-home-{step}-{}", short_hash(step))
 }
 
-/// Whether a volume of the pod's own may have this name, beside those with our prefix.
-pub fn is_own_volume(effective: &Effective<'_>, name: &str) -> bool {
-    let mut own =
-        vec![OUTPUT_VOLUME.to_owned(), TRIVY_VOLUME.to_owned(), IDENTITY_VOLUME.to_owned()];
-    for step in supporting_step_names(effective) {
-        own.extend([tmp_volume(step), home_volume(step)]);
-    }
-    for secret in [effective.source_secret(), effective.push_secret()].into_iter().flatten() {
-        own.push(secret_volume(secret, &[]));
-    }
-    own.iter().any(|own| own == name)
+/// Prefix of most names of the pod's own volumes.
+const OWN_VOLUME_PREFIX: &str = "slipway-";
+
+/// Whether a volume of the pod's own may have this name, in this run or in another.
+pub fn is_own_volume(name: &str) -> bool {
+    let of_step = |step| name == tmp_volume(step) || name == home_volume(step);
+    name.starts_with(OWN_VOLUME_PREFIX)
+        || [OUTPUT_VOLUME, TRIVY_VOLUME, IDENTITY_VOLUME].contains(&name)
+        || [SOURCE_STEP, UPLOAD_STEP, IMAGE_STEP].into_iter().any(of_step)
 }
 
 /// The first eight hexadecimal digits of SHA-256.
@@ -130,15 +129,20 @@ mod tests {
             ("a.b", "shp-a-b"),
             ("a..b", "shp-a-b"),
             ("a.", "shp-a"),
-            ("A_1", "shp-A-1"),
+            ("a-1", "shp-a-1"),
             ("a-.b", "shp-a--b"),
         ] {
-            assert_eq!(secret_volume(secret, &[]), volume);
+            assert_eq!(secret_volume(secret, &BTreeSet::new()), volume);
         }
-        let long = "x".repeat(80);
-        assert_eq!(secret_volume(&long, &[]).len(), 63);
-        let second = secret_volume("a.b", &["shp-a-b"]);
-        assert!(second.starts_with("shp-a-b-") && second.len() == 16, "{second}");
+        let long = format!("{}--y", "x".repeat(57));
+        assert_eq!(secret_volume(&long, &BTreeSet::new()), format!("shp-{}", "x".repeat(57)));
+        for (secret, taken) in
+            [("a.b", "shp-a-b"), ("security-context", ""), ("output-directory", "")]
+        {
+            let volume = secret_volume(secret, &BTreeSet::from([taken.to_owned()]));
+            let plain = format!("shp-{}-", secret.replace('.', "-"));
+            assert!(volume.starts_with(&plain) && volume.len() == plain.len() + 8, "{volume}");
+        }
     }
 
     #[test]
@@ -162,5 +166,9 @@ mod tests {
     fn container_names_are_cut() {
         assert_eq!(container_name("build"), "step-build");
         assert_eq!(container_name(&"x".repeat(63)).len(), 63);
+        assert_eq!(
+            container_name(&format!("{}--yyyyy", "x".repeat(56))),
+            format!("step-{}", "x".repeat(56))
+        );
     }
 }

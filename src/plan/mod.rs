@@ -6,8 +6,10 @@
 //! Invariant: after [`validate`] nothing returns a `Result`.
 
 mod checked;
+mod defaults;
 mod effective;
 mod formats;
+mod go_quote;
 pub mod identity;
 pub mod invariants;
 mod kubernetes_names;
@@ -24,10 +26,13 @@ mod requests;
 pub mod schema;
 mod settings;
 mod step;
+mod substitution;
 mod texts;
 mod validate;
 
 pub use checked::Checked;
+pub use go_quote::go_quote;
+pub use kubernetes_names::dns_subdomain;
 pub use loaded::{ImageCommand, Loaded, NamespaceFacts, Presence, Roots, SecretFacts};
 pub use observe::{Event, Next, Seen, Verdict, observe};
 pub use pod::{Expansion, expand};

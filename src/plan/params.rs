@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{ConfigMapKeySelector, EnvVar, EnvVarSource, SecretKeySelector};
 use sha2::{Digest, Sha256};
 
-use super::reference_text::{self, Part, Reference, Target};
-use super::texts::Text;
+use super::defaults::Defaults;
+use super::reference_text::{self, Part, Target};
 use crate::api::{ObjectKeyRef, ParamValue, Parameter, SingleValue};
 
 /// `/workspace/source`
@@ -48,6 +48,8 @@ pub struct Params {
 /// A default that cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnresolvedDefault {
+    /// Its place among the declared parameters.
+    pub index: usize,
     /// The parameter whose default is needed.
     pub parameter: String,
     /// Why it cannot be resolved.
@@ -75,8 +77,9 @@ impl Params {
         given: &BTreeMap<&str, &ParamValue>,
     ) -> Vec<UnresolvedDefault> {
         let mut unresolved = Vec::new();
+        let mut defaults = Defaults::new(declared, self.values.clone());
         let mut variables = Variables::default();
-        for parameter in declared {
+        for (index, parameter) in declared.iter().enumerate() {
             let mut env = Vec::new();
             let given = given.get(parameter.name.as_str()).filter(|value| is_set(value)).copied();
             let value = match given.map(|given| (given, &given.values)) {
@@ -85,11 +88,11 @@ impl Params {
                 )),
                 Some((given, None)) => Some(Value::Text(variables.text(&single(given), &mut env))),
                 None if is_array(parameter) => parameter.defaults.clone().map(Value::List),
-                None => match self.default_text(declared, parameter, &mut Vec::new()) {
+                None => match defaults.resolve(parameter) {
                     Ok(text) => text.map(Value::Text),
                     Err(why) => {
-                        unresolved
-                            .push(UnresolvedDefault { parameter: parameter.name.clone(), why });
+                        let parameter = parameter.name.clone();
+                        unresolved.push(UnresolvedDefault { index, parameter, why });
                         None
                     }
                 },
@@ -105,53 +108,18 @@ impl Params {
         self.values.get(name)
     }
 
-    /// A string default with its references resolved: to the defaults of other parameters and to system parameters. The values
-    /// that Build and run give to other parameters do not count, so a default means the same in every run.
-    fn default_text(
-        &self,
-        declared: &[Parameter],
-        parameter: &Parameter,
-        path: &mut Vec<String>,
-    ) -> Result<Option<String>, String> {
-        let Some(default) = &parameter.default else { return Ok(None) };
-        if let Some(start) = path.iter().position(|name| *name == parameter.name) {
-            let circle = [&path[start..], std::slice::from_ref(&parameter.name)].concat();
-            return Err(format!(
-                "defaults refer to each other in a circle: {}",
-                circle.join(" -> ")
-            ));
-        }
-        path.push(parameter.name.clone());
-        let mut values = BTreeMap::new();
-        for reference in reference_text::references(default) {
-            let Target::Param { name, part } = reference.target else { continue };
-            let other = declared.iter().find(|other| other.name == name);
-            let value = match (other, part, self.values.get(name)) {
-                (Some(other), Part::Whole, _) if !is_array(other) => {
-                    self.default_text(declared, other, path)?
-                }
-                (None, Part::Whole, Some(Value::Text(text))) => Some(text.clone()),
-                _ => None,
-            };
-            let Some(value) = value else {
-                return Err(format!(
-                    "default refers to {:?}, which is no string parameter with a default",
-                    reference.text
-                ));
-            };
-            values.insert(reference.text.to_owned(), value);
-        }
-        path.pop();
-        Ok(Some(reference_text::replace(default, |reference| values.get(reference.text).cloned())))
-    }
-
     /// What a reference to a parameter becomes in the middle of a text.
-    fn lookup(&self, name: &str, part: Part) -> Option<String> {
+    pub fn lookup(&self, name: &str, part: Part) -> Option<String> {
         match (self.values.get(name)?, part) {
             (Value::Text(text), Part::Whole) => Some(text.clone()),
             (Value::List(items), Part::Item(index)) => items.get(index).cloned(),
             _ => None,
         }
+    }
+
+    /// How many environment variables a parameter's value needs.
+    pub fn env_count(&self, name: &str) -> usize {
+        self.env.get(name).map_or(0, Vec::len)
     }
 
     /// The environment variables that a step needs for the parameters its texts refer to, in order of their names.
@@ -192,71 +160,6 @@ pub fn used(text: &str) -> impl Iterator<Item = &str> {
         Target::Param { name, .. } => Some(name),
         _ => None,
     })
-}
-
-/// Replaces the references of a run, in two passes: parameters first, then names and result paths, which values may hold too.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Substitution {
-    params: Params,
-    named: BTreeMap<String, String>,
-    results: BTreeSet<&'static str>,
-}
-
-impl Substitution {
-    /// With what `$(context…)` and the like stand for, and the results that steps of this run may leave.
-    pub fn new(
-        params: Params,
-        named: BTreeMap<String, String>,
-        results: BTreeSet<&'static str>,
-    ) -> Self {
-        Self { params, named, results }
-    }
-
-    /// The parameters.
-    pub fn params(&self) -> &Params {
-        &self.params
-    }
-
-    /// Replaces one place's references.
-    pub fn apply(&self, text: Text<'_>) {
-        match text {
-            Text::Single(text) => *text = self.text(text),
-            Text::List(items) => *items = items.iter().flat_map(|item| self.item(item)).collect(),
-        }
-    }
-
-    /// One text.
-    pub fn text(&self, text: &str) -> String {
-        self.names(&reference_text::replace(text, |reference| match reference.target {
-            Target::Param { name, part } => self.params.lookup(name, part),
-            _ => None,
-        }))
-    }
-
-    /// One item of a list: a whole array takes the place of an item that is nothing but a reference to it.
-    fn item(&self, item: &str) -> Vec<String> {
-        if let [
-            Reference {
-                text, target: Target::Param { name, part: Part::Whole | Part::All }, ..
-            },
-        ] = reference_text::references(item)[..]
-            && text == item
-            && let Some(Value::List(items)) = self.params.get(name)
-        {
-            return items.iter().map(|item| self.names(item)).collect();
-        }
-        vec![self.text(item)]
-    }
-
-    fn names(&self, text: &str) -> String {
-        reference_text::replace(text, |reference| match reference.target {
-            Target::ResultPath { name } if self.results.contains(name) => {
-                Some(slipway_step::protocol::result_path(name))
-            }
-            Target::Named(name) => self.named.get(name).cloned(),
-            _ => None,
-        })
-    }
 }
 
 /// Names environment variables for Secret and ConfigMap keys, the same key always by the same name.

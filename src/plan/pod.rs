@@ -16,7 +16,7 @@ use slipway_step::protocol::{
     run_dir,
 };
 
-use super::checked::{Account, Checked, results};
+use super::checked::{Account, Checked};
 use super::identity;
 use super::layout::container_name;
 use super::params::SOURCE_ROOT;
@@ -61,9 +61,8 @@ pub fn expand(checked: &Checked) -> Expansion {
         }
     }
     let token = matches!(checked.account, Account::Named { token: true, .. });
-    let result_names = results(&checked.source);
     let containers: Vec<Container> =
-        (0..steps.len()).map(|index| container(&steps, index, &result_names, token)).collect();
+        (0..steps.len()).map(|index| container(&steps, index, &checked.results, token)).collect();
     let volumes = volumes(checked, &steps, &containers);
     let pod = Pod {
         metadata: metadata(checked, &steps),
@@ -111,6 +110,9 @@ fn metadata(checked: &Checked, steps: &[PlannedStep]) -> ObjectMeta {
     // Ours come last: a strategy cannot forge them.
     if let Some(identity) = strategy.identity.filter(|_| uses_identity_files(steps)) {
         annotations.extend(identity::annotations(identity));
+        if strategy.identity_files {
+            annotations.insert(identity::POD_IDENTITY_FILES_ANNOTATION.into(), "true".into());
+        }
     }
     let supporting: Vec<String> = steps
         .iter()

@@ -1,6 +1,7 @@
 //! Finds `$(…)` references in a text.
 //!
 //! Invariant: a text is read once from left to right; what was found is never read again, so a value cannot make a reference.
+//! Invariant: takes time in proportion to the text, whatever stands in it.
 //!
 //! What the runtime or a shell understands by `$(…)` (`$(HOME)`, `$(cat file)`) is not a reference of ours and is left alone.
 
@@ -80,6 +81,14 @@ pub fn replace(text: &str, value: impl Fn(&Reference<'_>) -> Option<String>) -> 
     out
 }
 
+/// How long [`replace`] would make the text, for values of these lengths, in bytes; saturates.
+pub fn replaced_length(text: &str, length: impl Fn(&Reference<'_>) -> Option<usize>) -> usize {
+    references(text).iter().fold(text.len(), |whole, reference| match length(reference) {
+        Some(length) => (whole - reference.text.len()).saturating_add(length),
+        None => whole,
+    })
+}
+
 fn parse(text: &str, start: usize) -> Option<Reference<'_>> {
     let body = &text[start + 2..];
     let (target, length) =
@@ -94,33 +103,39 @@ fn parse_param(body: &str) -> Option<(Target<'_>, usize)> {
         Some(parsed) => parsed,
         None => return nested(body, rest),
     };
-    let (part, rest) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some(("*", rest)) => (Part::All, rest),
-        Some((index, rest)) if index.bytes().all(|byte| byte.is_ascii_digit()) => {
-            (Part::Item(index.parse().ok()?), rest)
-        }
-        _ => (Part::Whole, rest),
-    };
+    let (part, rest) = parse_part(rest).unwrap_or((Part::Whole, rest));
     match rest.strip_prefix(')') {
         Some(rest) => Some((Target::Param { name, part }, body.len() - rest.len())),
         None => nested(body, rest),
     }
 }
 
-/// `.NAME`, `["NAME"]` or `['NAME']`.
-fn parse_name(rest: &str) -> Option<(&str, &str)> {
-    for (open, close) in [("[\"", "\"]"), ("['", "']")] {
-        if let Some(rest) = rest.strip_prefix(open) {
-            return rest.split_once(close).filter(|(name, _)| is_name(name));
-        }
+/// `[*]` or `[3]`.
+fn parse_part(rest: &str) -> Option<(Part, &str)> {
+    let rest = rest.strip_prefix('[')?;
+    if let Some(rest) = rest.strip_prefix("*]") {
+        return Some((Part::All, rest));
     }
-    let rest = rest.strip_prefix('.')?;
-    let end = rest.find(|c: char| !is_name_character(c)).unwrap_or(rest.len());
-    (end > 0).then(|| rest.split_at(end))
+    let (index, rest) = split(rest, |c| c.is_ascii_digit())?;
+    // An index that no machine can count to is out of every list's range.
+    Some((Part::Item(index.parse().unwrap_or(usize::MAX)), rest.strip_prefix(']')?))
 }
 
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(is_name_character)
+/// `.NAME`, `["NAME"]` or `['NAME']`.
+fn parse_name(rest: &str) -> Option<(&str, &str)> {
+    for (open, close) in [("[\"", "\"]"), ("['", "']"), (".", "")] {
+        if let Some(rest) = rest.strip_prefix(open) {
+            let (name, rest) = split(rest, is_name_character)?;
+            return Some((name, rest.strip_prefix(close)?));
+        }
+    }
+    None
+}
+
+/// The characters at the start that belong, at least one, and the rest.
+fn split(text: &str, belongs: impl Fn(char) -> bool) -> Option<(&str, &str)> {
+    let end = text.find(|c| !belongs(c)).unwrap_or(text.len());
+    (end > 0).then(|| text.split_at(end))
 }
 
 fn is_name_character(c: char) -> bool {
@@ -149,8 +164,8 @@ fn parse_result(body: &str) -> Option<(Target<'_>, usize)> {
 
 fn parse_named(body: &str) -> Option<(Target<'_>, usize)> {
     NAMED_PREFIXES.iter().find(|prefix| body.starts_with(**prefix))?;
-    let (name, _) = body.split_once(')')?;
-    is_name(name).then_some((Target::Named(name), name.len() + 1))
+    let (name, rest) = split(body, is_name_character)?;
+    rest.starts_with(')').then_some((Target::Named(name), name.len() + 1))
 }
 
 #[cfg(test)]

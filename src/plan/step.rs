@@ -2,6 +2,8 @@
 //!
 //! Invariant: a step knows from birth whether it is Shipwright's or the strategy's.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use k8s_openapi::api::core::v1::{
     EmptyDirVolumeSource, EnvVar, ResourceRequirements, SecretVolumeSource, SecurityContext,
     Volume, VolumeMount,
@@ -164,9 +166,10 @@ fn strategy(
         credentials: checked.credentials.clone(),
         awaits_all: false,
     };
-    if checked_step.writes_output
-        && !planned.mounts.iter().any(|mount| mount.mount_path == OUTPUT_DIRECTORY)
-    {
+    let is_free = |path: &str, planned: &PlannedStep| {
+        !planned.mounts.iter().any(|mount| mount.mount_path.trim_end_matches('/') == path)
+    };
+    if checked_step.writes_output && is_free(OUTPUT_DIRECTORY, &planned) {
         planned.volumes.push(empty_dir(OUTPUT_VOLUME));
         planned.mounts.push(mount(OUTPUT_VOLUME, OUTPUT_DIRECTORY));
     }
@@ -175,7 +178,9 @@ fn strategy(
         secrets.mount(Some((secret, &path)), &mut planned);
     }
     if checked.strategy.identity_files {
-        planned.mounts.extend(identity_mounts(checked));
+        let mounts = identity_mounts(checked).into_iter();
+        let free: Vec<_> = mounts.filter(|mount| is_free(&mount.mount_path, &planned)).collect();
+        planned.mounts.extend(free);
     }
     planned
 }
@@ -185,19 +190,12 @@ fn identity_mounts(checked: &Checked) -> Vec<VolumeMount> {
 }
 
 /// The Secrets of the credentials, each once.
-fn credential_secrets(checked: &Checked) -> Vec<&String> {
-    let mut found: Vec<&String> = Vec::new();
-    for credential in &checked.credentials {
-        let secret = credential.secret();
-        if !found.contains(&secret) {
-            found.push(secret);
-        }
-    }
-    found
+fn credential_secrets(checked: &Checked) -> BTreeSet<&String> {
+    checked.credentials.iter().map(Credential::secret).collect()
 }
 
-/// The volumes of all Secrets of a run, so that no two share a name.
-struct SecretVolumes(Vec<(String, String)>);
+/// The volumes of all Secrets of a run, by Secret, so that no two volumes share a name.
+struct SecretVolumes(BTreeMap<String, String>);
 
 impl SecretVolumes {
     fn of(checked: &Checked) -> Self {
@@ -207,14 +205,16 @@ impl SecretVolumes {
             }
             CheckedSource::Upload { .. } | CheckedSource::Nothing => None,
         };
-        let mut volumes: Vec<(String, String)> = Vec::new();
-        for secret in
-            source.into_iter().chain(&checked.output.secret).chain(credential_secrets(checked))
-        {
-            if !volumes.iter().any(|(known, _)| known == secret) {
-                let taken: Vec<&str> = volumes.iter().map(|(_, volume)| volume.as_str()).collect();
+        let secrets =
+            source.into_iter().chain(&checked.output.secret).chain(credential_secrets(checked));
+        let mut taken: BTreeSet<String> =
+            checked.volumes.iter().map(|volume| volume.name.clone()).collect();
+        let mut volumes = BTreeMap::new();
+        for secret in secrets {
+            if !volumes.contains_key(secret) {
                 let volume = secret_volume(secret, &taken);
-                volumes.push((secret.clone(), volume));
+                taken.insert(volume.clone());
+                volumes.insert(secret.clone(), volume);
             }
         }
         Self(volumes)
@@ -222,7 +222,7 @@ impl SecretVolumes {
 
     fn mount(&self, secret: Option<(&String, &str)>, step: &mut PlannedStep) {
         let Some((secret, path)) = secret else { return };
-        let Some((_, volume)) = self.0.iter().find(|(known, _)| known == secret) else { return };
+        let Some(volume) = self.0.get(secret) else { return };
         step.mounts.push(read_only(mount(volume, path)));
         step.volumes.push(Volume {
             name: volume.clone(),

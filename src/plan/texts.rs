@@ -14,6 +14,16 @@ pub enum Text<'a> {
     List(&'a mut Vec<String>),
 }
 
+impl Text<'_> {
+    /// The string, or the items of the list.
+    pub fn strings(&self) -> std::slice::Iter<'_, String> {
+        match self {
+            Self::Single(text) => std::slice::from_ref(&**text).iter(),
+            Self::List(items) => items.iter(),
+        }
+    }
+}
+
 /// Visits every text of a step with its field path relative to the step.
 pub fn visit_step(step: &mut Step, visit: &mut impl FnMut(&str, Text<'_>)) {
     visit("name", Text::Single(&mut step.name));

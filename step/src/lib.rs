@@ -35,3 +35,8 @@ fn describe(error: &dyn Error) -> String {
     }
     text
 }
+
+/// A flag's value that is there and not blank: templates pass empty ones for what is not set.
+fn given(value: Option<&str>) -> Option<&str> {
+    value.filter(|value| !value.trim().is_empty())
+}

@@ -173,6 +173,38 @@ fn after_a_failure_every_later_step_is_skipped() {
     assert!(!pod.exists("/workspace/ran"));
 }
 
+#[rstest]
+#[case::folder("mkdir /shp/run/0/ok; exit 3", 3)]
+#[case::link("ln -s /shp/run/0/started /shp/run/0/ok; kill -9 $$", 137)]
+#[case::folder_though_it_ended_well("mkdir /shp/run/0/ok", 1)]
+#[case::link_though_it_ended_well("ln -s /workspace/elsewhere /shp/run/0/ok", 1)]
+#[case::pipe_though_it_ended_well("mkfifo /shp/run/0/ok", 1)]
+fn a_forged_marker_neither_counts_nor_holds_up(#[case] script: &str, #[case] code: i32) {
+    let pod = Pod::new();
+    let ended = pod.run(&gate(0, script));
+    assert_eq!(ended.code, code, "{ended:?}");
+    assert!(!pod.exists("/workspace/elsewhere"));
+    let ended = pod.run(&gate(1, "touch /workspace/ran"));
+    assert!(ended.code == 1 && ended.stderr.contains("skipped"), "{ended:?}");
+    assert!(!pod.exists("/workspace/ran"));
+}
+
+#[test]
+fn a_log_that_nobody_takes_does_not_end_the_step() {
+    let pod = Pod::new();
+    // The gate has something to say after whoever read its log is gone.
+    let line = "mkfifo /tmp/log; true </tmp/log & exec 2>/tmp/log; wait; exec /shp/bin/slipway-step \"$@\"";
+    let step = GateCommand {
+        credentials: vec!["dockercfg:absent".parse().unwrap()],
+        ..with_results(gate(0, "printf 1 > /tekton/results/r"), &["r"])
+    };
+    let args = step.to_args();
+    let line = ["sh", "-c", line, "sh"].into_iter().chain(args.iter().map(String::as_str));
+    let ended = pod.exec(&line.collect::<Vec<_>>(), &Settings::default()).end();
+    assert_eq!((ended.code, ended.message.as_str()), (0, r#"{"r":"1"}"#), "{ended:?}");
+    assert!(pod.exists("/shp/run/0/ok"));
+}
+
 #[test]
 fn a_killed_gate_wakes_its_successor_which_skips() {
     let pod = Pod::new();

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerS
 use serde_json::{Value, json};
 
 /// How long anything may take on a busy machine before the test gives up.
-pub const PATIENCE: Duration = Duration::from_mins(5);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A variable of `hack/cluster env`.
 pub fn variable(name: &str) -> String {

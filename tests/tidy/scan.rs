@@ -38,7 +38,12 @@ impl Source {
             None => ("slipway", self.path.strip_prefix("src/")?),
         };
         let mut module = vec![package.to_owned()];
-        module.extend(rest.strip_suffix(".rs")?.split('/').filter(|part| !["lib", "mod"].contains(part)).map(String::from));
+        module.extend(
+            rest.strip_suffix(".rs")?
+                .split('/')
+                .filter(|part| !["lib", "mod"].contains(part))
+                .map(String::from),
+        );
         Some(module)
     }
 
@@ -83,7 +88,8 @@ impl NamedPath {
     /// Whether the path is `name` or leads into it; a `*` stands for everything below.
     pub fn reaches(&self, name: &str) -> bool {
         let name: Vec<&str> = name.split("::").collect();
-        let common = self.segments.iter().zip(&name).take_while(|(segment, part)| segment == part).count();
+        let common =
+            self.segments.iter().zip(&name).take_while(|(segment, part)| segment == part).count();
         common == name.len() || self.segments.get(common).is_some_and(|segment| segment == "*")
     }
 }
@@ -135,7 +141,9 @@ pub fn paths(code: &str) -> Vec<NamedPath> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        let imported = at > 0 && ["use", "crate"].contains(&text(at - 1)) && (tokens[at].is_name() || text(at) == "{");
+        let imported = at > 0
+            && ["use", "crate"].contains(&text(at - 1))
+            && (tokens[at].is_name() || text(at) == "{");
         let begins = imported || (tokens[at].is_name() && text(at + 1) == "::");
         at = if begins { tree(&tokens, at, &[], &mut found) } else { at + 1 };
     }
@@ -143,7 +151,12 @@ pub fn paths(code: &str) -> Vec<NamedPath> {
 }
 
 /// Reads one path, or a tree of them, and tells where it ends.
-fn tree(tokens: &[Token<'_>], start: usize, prefix: &[String], found: &mut Vec<NamedPath>) -> usize {
+fn tree(
+    tokens: &[Token<'_>],
+    start: usize,
+    prefix: &[String],
+    found: &mut Vec<NamedPath>,
+) -> usize {
     let text = |at: usize| tokens.get(at).map_or("", |token| token.text);
     let mut segments = prefix.to_vec();
     let mut at = start;
@@ -152,11 +165,17 @@ fn tree(tokens: &[Token<'_>], start: usize, prefix: &[String], found: &mut Vec<N
             "{" => {
                 at += 1;
                 while !["}", ""].contains(&text(at)) {
-                    at = if text(at) == "," { at + 1 } else { tree(tokens, at, &segments, found).max(at + 1) };
+                    at = if text(at) == "," {
+                        at + 1
+                    } else {
+                        tree(tokens, at, &segments, found).max(at + 1)
+                    };
                 }
                 return at + 1;
             }
-            part if part == "*" || tokens.get(at).is_some_and(|token| token.is_name()) => segments.push(part.into()),
+            part if part == "*" || tokens.get(at).is_some_and(|token| token.is_name()) => {
+                segments.push(part.into());
+            }
             _ => break,
         }
         at += 1;
@@ -221,13 +240,19 @@ fn block_comment(text: &str) -> usize {
 
 /// The length of the string or character with which the text begins.
 fn literal(text: &str, after_name: bool) -> Option<usize> {
-    let start = if after_name { 0 } else { text.find(|sign| !['b', 'c', 'r'].contains(&sign)).filter(|start| *start <= 2)? };
+    let start = if after_name {
+        0
+    } else {
+        text.find(|sign| !['b', 'c', 'r'].contains(&sign)).filter(|start| *start <= 2)?
+    };
     let body = &text[start..];
     if text[..start].ends_with('r') {
         let hashes = body.find(|sign| sign != '#')?;
         let inside = body[hashes..].strip_prefix('"')?;
         let end = format!("\"{}", &body[..hashes]);
-        return Some(text.len() - inside.len() + inside.find(&end).map_or(inside.len(), |at| at + end.len()));
+        return Some(
+            text.len() - inside.len() + inside.find(&end).map_or(inside.len(), |at| at + end.len()),
+        );
     }
     if let Some(inside) = body.strip_prefix('"') {
         return Some(text.len() - inside.len() + closing(inside, '"'));
@@ -236,7 +261,8 @@ fn literal(text: &str, after_name: bool) -> Option<usize> {
     let mut signs = inside.chars();
     let escaped = signs.next() == Some('\\');
     // Otherwise it is a lifetime.
-    (escaped || signs.next() == Some('\'')).then(|| text.len() - inside.len() + closing(inside, '\''))
+    (escaped || signs.next() == Some('\''))
+        .then(|| text.len() - inside.len() + closing(inside, '\''))
 }
 
 /// Where the text behind the closing quote begins.
@@ -266,7 +292,8 @@ fn without_tests(code: &str) -> (String, Vec<String>) {
         let length = MARK.len() + item(&rest[at + MARK.len()..]);
         let item = &rest[at..at + length];
         let names = tokens(item);
-        let declared = names.windows(3).find(|three| three[0].text == "mod" && three[2].text == ";");
+        let declared =
+            names.windows(3).find(|three| three[0].text == "mod" && three[2].text == ";");
         modules.extend(declared.map(|three| three[1].text.to_owned()));
         product.push_str(&rest[..at]);
         product.push_str(&blank(item));
@@ -318,8 +345,15 @@ mod tests {
         ] {
             assert_eq!(paths(&without_comments(text)), [], "{text}");
         }
-        for text in ["fn f<'a>(b: &'a str) { std::fs::read(b) }", "f('\"'); std::fs::read('\"')", "r\"\\\"; std::fs::read(\"\")"] {
-            assert!(paths(&without_comments(text)).iter().any(|path| path.reaches("std::fs")), "{text}");
+        for text in [
+            "fn f<'a>(b: &'a str) { std::fs::read(b) }",
+            "f('\"'); std::fs::read('\"')",
+            "r\"\\\"; std::fs::read(\"\")",
+        ] {
+            assert!(
+                paths(&without_comments(text)).iter().any(|path| path.reaches("std::fs")),
+                "{text}"
+            );
         }
     }
 
@@ -327,13 +361,19 @@ mod tests {
     fn lines_stay() {
         let text = "a\n/* b\n c */ d\n\"e\nf\" g";
         assert_eq!(without_comments(text).lines().count(), text.lines().count());
-        assert_eq!(paths("\n\nuse a::{\nb,\nc};").iter().map(|path| path.line).collect::<Vec<_>>(), [4, 5]);
+        assert_eq!(
+            paths("\n\nuse a::{\nb,\nc};").iter().map(|path| path.line).collect::<Vec<_>>(),
+            [4, 5]
+        );
     }
 
     #[test]
     fn trees_are_written_out() {
         assert_eq!(
-            named("src/plan/validate/mod.rs", "use crate::{api::{self as kinds, Build}, plan}; use super::{pod::*, super::cli}; use self::build::x;"),
+            named(
+                "src/plan/validate/mod.rs",
+                "use crate::{api::{self as kinds, Build}, plan}; use super::{pod::*, super::cli}; use self::build::x;"
+            ),
             [
                 "slipway::api::self",
                 "slipway::api::Build",
@@ -343,7 +383,10 @@ mod tests {
                 "slipway::plan::validate::build::x",
             ]
         );
-        assert_eq!(named("src/a.rs", "use tokio; use {std::fs, b}; let x = crate::c::d::<e::F>();"), ["tokio", "std::fs", "b", "slipway::c::d", "e::F"]);
+        assert_eq!(
+            named("src/a.rs", "use tokio; use {std::fs, b}; let x = crate::c::d::<e::F>();"),
+            ["tokio", "std::fs", "b", "slipway::c::d", "e::F"]
+        );
     }
 
     #[test]
@@ -352,7 +395,10 @@ mod tests {
             "src/a.rs",
             "use a::b;\n#[cfg(test)]\nmod round_trip;\n#[cfg(test)]\n#[derive(Debug)]\nstruct S { x: c::D }\nuse e::f;\n#[cfg(test)]\nmod tests { fn g() { h::i() } }\n",
         );
-        assert_eq!(source.paths().iter().map(|path| path.segments.join("::")).collect::<Vec<_>>(), ["a::b", "e::f"]);
+        assert_eq!(
+            source.paths().iter().map(|path| path.segments.join("::")).collect::<Vec<_>>(),
+            ["a::b", "e::f"]
+        );
         assert_eq!(source.test_modules, ["round_trip"]);
         assert_eq!(source.lines_of_code(), 2);
     }

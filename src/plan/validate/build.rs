@@ -3,13 +3,14 @@
 //! Invariant: each function is one of upstream's validators. Where several problems of one validator are found, upstream shows
 //! the last, so that one stands first here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::EnvVar;
 
 use super::problems::Site;
 use crate::api::{BuildSpec, Image, Platform, Source, Trigger, TriggerWhen, reasons};
 use crate::plan::Settings;
+use crate::plan::go_quote::go_quote;
 use crate::plan::kubernetes_names::label_value;
 use crate::plan::loaded::{Presence, SecretFacts};
 use crate::plan::refusal::Refusal;
@@ -36,7 +37,12 @@ pub fn source_url(
             Some(("ssh", _)) => refuse("the source url requires authentication"),
             Some(("file", _)) => refuse("invalid source url"),
             Some(_) => None,
-            None if git.url.contains('@') && git.url.contains(':') => {
+            // `git@host:path`, which git speaks ssh to, also without a user.
+            None if git
+                .url
+                .split_once(':')
+                .is_some_and(|(host, _)| !host.is_empty() && !host.contains(['/', ' '])) =>
+            {
                 refuse("the source url requires authentication")
             }
             None => refuse("invalid source url"),
@@ -90,7 +96,7 @@ fn source_secret(spec: &BuildSpec) -> Option<(&'static str, &str)> {
 pub fn source_shape(site: &Site, source: Option<&Source>) -> Option<Refusal> {
     let source = source?;
     let (field, message) = match source.type_.as_str() {
-        "" => ("source.type", "type definition is missing"),
+        "" if has_payload(source) => ("source.type", "type definition is missing"),
         "Git" if source.git.is_none() => ("source.git", "type does not match the source"),
         "OCI" if source.oci_artifact.is_none() => {
             ("source.ociArtifact", "type does not match the source")
@@ -101,9 +107,15 @@ pub fn source_shape(site: &Site, source: Option<&Source>) -> Option<Refusal> {
     Some(site.refuse(field, reasons::BUILD_REGISTRATION_FAILED, message))
 }
 
+/// Whether a source says more than its type.
+fn has_payload(source: &Source) -> bool {
+    source.git.is_some() || source.oci_artifact.is_some() || source.local.is_some()
+}
+
 /// Timestamp and platforms of the output; a problem of the platforms shows before one of the timestamp.
 pub fn output(site: &Site, spec: &BuildSpec) -> Vec<Refusal> {
-    let mut found = platforms(site, &spec.output, &spec.node_selector);
+    let mut found = platforms(site, &spec.output);
+    found.extend(platform_conflicts(site, &spec.output, &spec.node_selector));
     found.extend(timestamp(site, spec));
     found
 }
@@ -112,7 +124,7 @@ fn timestamp(site: &Site, spec: &BuildSpec) -> Option<Refusal> {
     let timestamp = spec.output.timestamp.as_deref()?;
     let (reason, message) = match timestamp {
         "" | "Zero" | "BuildTimestamp" => return None,
-        "SourceTimestamp" if spec.source.is_some() => return None,
+        "SourceTimestamp" if spec.source.as_ref().is_some_and(has_payload) => return None,
         "SourceTimestamp" => (
             reasons::OUTPUT_TIMESTAMP_NOT_SUPPORTED,
             "cannot use SourceTimestamp output image setting with an empty build source",
@@ -126,30 +138,14 @@ fn timestamp(site: &Site, spec: &BuildSpec) -> Option<Refusal> {
     Some(site.refuse("output.timestamp", reason, message))
 }
 
-/// Rules for the platforms of an output, and the conflict with a nodeSelector.
-pub fn platforms(
-    site: &Site,
-    output: &Image,
-    node_selector: &BTreeMap<String, String>,
-) -> Vec<Refusal> {
-    const OS: &str = "kubernetes.io/os";
-    const ARCH: &str = "kubernetes.io/arch";
+/// Labels of a node that say what it runs.
+const OS: &str = "kubernetes.io/os";
+const ARCH: &str = "kubernetes.io/arch";
+
+/// Rules for the platforms of an output.
+pub fn platforms(site: &Site, output: &Image) -> Vec<Refusal> {
     let mut found = Vec::new();
-    if output.platforms.is_empty() {
-        return found;
-    }
-    for key in [ARCH, OS] {
-        if node_selector.contains_key(key) {
-            let message = format!(
-                "nodeSelector must not contain {key:?} when spec.output.platforms is set; the build controller manages os/arch scheduling"
-            );
-            found.push(site.refuse(
-                &format!("nodeSelector[{key}]"),
-                reasons::NODE_SELECTOR_PLATFORM_CONFLICT,
-                message,
-            ));
-        }
-    }
+    let mut known = BTreeSet::new();
     for (index, Platform { os, arch }) in output.platforms.iter().enumerate() {
         let mut refuse = |field: &str, message: String| {
             found.push(site.refuse(
@@ -166,16 +162,39 @@ pub fn platforms(
         for (field, value, label) in [("os", os, OS), ("arch", arch, ARCH)] {
             if !is_platform_word(value) {
                 let message = format!(
-                    "{place}.{field} {value:?}: invalid; use the value your Nodes have for label {label:?}"
+                    "{place}.{field} {}: invalid; use the value your Nodes have for label {label:?}",
+                    go_quote(value)
                 );
                 refuse(&format!(".{field}"), message);
             }
         }
-        if output.platforms[..index].iter().any(|other| other.os == *os && other.arch == *arch) {
+        if !known.insert((os, arch)) {
             refuse("", format!("{place} is a duplicate of {os}/{arch}"));
         }
     }
     found
+}
+
+/// Where there are platforms, they and no nodeSelector say what the nodes run.
+pub fn platform_conflicts(
+    site: &Site,
+    output: &Image,
+    node_selector: &BTreeMap<String, String>,
+) -> Vec<Refusal> {
+    let keys = [OS, ARCH]
+        .into_iter()
+        .filter(|key| !output.platforms.is_empty() && node_selector.contains_key(*key));
+    let refuse = |key| {
+        let message = format!(
+            "nodeSelector must not contain {key:?} when spec.output.platforms is set; the build controller manages os/arch scheduling"
+        );
+        site.refuse(
+            &format!("nodeSelector[{key}]"),
+            reasons::NODE_SELECTOR_PLATFORM_CONFLICT,
+            message,
+        )
+    };
+    keys.map(refuse).collect()
 }
 
 fn is_platform_word(word: &str) -> bool {
@@ -206,8 +225,8 @@ pub fn env(site: &Site, env: &[EnvVar], settings: &Settings) -> Vec<Refusal> {
         }
         if settings.forbids_env(&variable.name) {
             let message = format!(
-                "environment variable {:?} is forbidden for security reasons",
-                variable.name
+                "environment variable {} is forbidden for security reasons",
+                go_quote(&variable.name)
             );
             refuse(".name", reasons::SPEC_ENV_NAME_FORBIDDEN, message);
         }
@@ -236,77 +255,64 @@ pub fn triggers(site: &Site, trigger: Option<&Trigger>) -> Vec<Refusal> {
             let message = "name is not set on when trigger condition".into();
             found.push(refuse("name", reasons::TRIGGER_NAME_CANNOT_BE_BLANK, message));
         }
+        let name = go_quote(&when.name);
+        let (reason, wrong) = trigger_condition(when);
         found.extend(
-            trigger_condition(when).map(|(field, reason, text)| {
-                refuse(field, reason, format!("{:?} {text}", when.name))
-            }),
+            wrong.into_iter().map(|(field, text)| refuse(field, reason, format!("{name} {text}"))),
         );
     }
     found.reverse();
     found
 }
 
-fn trigger_condition(when: &TriggerWhen) -> Option<(&'static str, &'static str, String)> {
-    let (field, reason, text) = match when.type_.as_str() {
-        "GitHub" => match &when.github {
-            None => (
-                "github",
-                reasons::TRIGGER_INVALID_GITHUB_WEBHOOK,
-                "is missing required attribute `.github`",
-            ),
-            Some(github) if github.events.is_empty() => (
-                "github.events",
-                reasons::TRIGGER_INVALID_GITHUB_WEBHOOK,
-                "is missing required attribute `.github.events`",
-            ),
-            Some(_) => return None,
-        },
-        "Image" => match &when.image {
-            None => {
-                ("image", reasons::TRIGGER_INVALID_IMAGE, "is missing required attribute `.image`")
-            }
-            Some(image) if image.names.is_empty() => (
-                "image.names",
-                reasons::TRIGGER_INVALID_IMAGE,
-                "is missing required attribute `.image.names`",
-            ),
-            Some(_) => return None,
-        },
-        "Pipeline" => match &when.object_ref {
-            None => (
-                "objectRef",
-                reasons::TRIGGER_INVALID_PIPELINE,
-                "is missing required attribute `.objectRef`",
-            ),
-            Some(object) if object.status.is_empty() => (
-                "objectRef.status",
-                reasons::TRIGGER_INVALID_PIPELINE,
-                "is missing required attribute `.objectRef.status`",
-            ),
-            Some(object) => match (
-                object.name.as_deref().unwrap_or_default().is_empty(),
-                object.selector.is_empty(),
-            ) {
-                (true, true) => (
-                    "objectRef",
-                    reasons::TRIGGER_INVALID_PIPELINE,
-                    "is missing required attributes `.objectRef.name` or `.objectRef.selector`",
-                ),
-                (false, false) => (
-                    "objectRef",
-                    reasons::TRIGGER_INVALID_PIPELINE,
-                    "contains `.objectRef.name` and `.objectRef.selector`, must be only one",
-                ),
-                _ => return None,
+/// The reason, and each field that is wrong with what is wrong with it.
+fn trigger_condition(when: &TriggerWhen) -> (&'static str, Vec<(&'static str, String)>) {
+    let missing = |field| vec![(field, format!("is missing required attribute `.{field}`"))];
+    match when.type_.as_str() {
+        "GitHub" => (
+            reasons::TRIGGER_INVALID_GITHUB_WEBHOOK,
+            match &when.github {
+                None => missing("github"),
+                Some(github) if github.events.is_empty() => missing("github.events"),
+                Some(_) => Vec::new(),
             },
-        },
+        ),
+        "Image" => (
+            reasons::TRIGGER_INVALID_IMAGE,
+            match &when.image {
+                None => missing("image"),
+                Some(image) if image.names.is_empty() => missing("image.names"),
+                Some(_) => Vec::new(),
+            },
+        ),
+        "Pipeline" => (
+            reasons::TRIGGER_INVALID_PIPELINE,
+            match &when.object_ref {
+                None => missing("objectRef"),
+                Some(object) => {
+                    let mut wrong = if object.status.is_empty() {
+                        missing("objectRef.status")
+                    } else {
+                        Vec::new()
+                    };
+                    let is_named = object.name.as_ref().is_some_and(|name| !name.is_empty());
+                    let text = match (is_named, object.selector.is_empty()) {
+                        (false, true) => {
+                            "is missing required attributes `.objectRef.name` or `.objectRef.selector`"
+                        }
+                        (true, false) => {
+                            "contains `.objectRef.name` and `.objectRef.selector`, must be only one"
+                        }
+                        _ => return (reasons::TRIGGER_INVALID_PIPELINE, wrong),
+                    };
+                    wrong.push(("objectRef", text.to_owned()));
+                    wrong
+                }
+            },
+        ),
         other => {
-            return Some((
-                "type",
-                reasons::TRIGGER_INVALID_TYPE,
-                format!("contains an invalid type {other:?}"),
-            ));
+            let text = format!("contains an invalid type {}", go_quote(other));
+            (reasons::TRIGGER_INVALID_TYPE, vec![("type", text)])
         }
-    };
-    Some((field, reason, text.to_owned()))
+    }
 }

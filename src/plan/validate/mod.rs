@@ -9,19 +9,28 @@ mod parameters;
 mod problems;
 mod proof;
 mod scheduling;
+mod steps;
 mod strategy;
+mod texts;
+
+use std::collections::BTreeSet;
 
 use problems::Site;
 
 use super::checked::Checked;
 use super::effective::{Author, Effective};
+use super::go_quote::go_quote;
 use super::kubernetes_names::label_value;
-use super::loaded::{Loaded, Presence};
-use super::params::Params;
-use super::references::GENERATED_ACCOUNT;
+use super::loaded::{Loaded, Presence, Roots};
+use super::params::UnresolvedDefault;
+use super::references::{self, GENERATED_ACCOUNT, Mounted};
 use super::refusal::{ObjectName, Refusal};
 use super::settings::Settings;
-use crate::api::{Build, BuildRun, BuildRunSpec, BuildSpec, Strategy, reasons};
+use super::substitution::{Resolved, Substitution};
+use crate::api::{
+    Build, BuildRun, BuildRunSpec, BuildSpec, BuildStrategy, ClusterBuildStrategy, Strategy,
+    reasons,
+};
 
 /// A proven run, or all refusals.
 pub fn validate(loaded: &Loaded, settings: &Settings) -> Result<Checked, Vec<Refusal>> {
@@ -39,20 +48,31 @@ pub fn validate(loaded: &Loaded, settings: &Settings) -> Result<Checked, Vec<Ref
             "the BuildRun is marked canceled.",
         ));
     }
+    found.extend(ownership(&run, roots));
     found.extend(account(&run_site, loaded));
-    if let Some(effective) = Effective::of(roots) {
-        found.extend(with_build(&run, loaded, &effective, settings));
-    }
-    // The Build's own verdict and the run's come to the same words where the run adds nothing.
-    let mut known = Vec::new();
-    found.retain(|refusal| {
-        let key = (refusal.at.clone(), refusal.field.clone(), refusal.message.clone());
-        let new = !known.contains(&key);
-        known.push(key);
-        new
+    let effective = Effective::of(roots);
+    let proven = effective.as_ref().and_then(|effective| {
+        let substitution = Substitution::of(effective);
+        let resolved = substitution.0.resolve(effective);
+        found.extend(with_build(
+            &run,
+            loaded,
+            effective,
+            &substitution,
+            resolved.as_ref(),
+            settings,
+        ));
+        Some((effective, resolved?))
     });
-    match (Effective::of(roots), found.is_empty()) {
-        (Some(effective), true) => Ok(proof::prove(loaded, &effective, settings)),
+    // The Build's own verdict and the run's come to the same words where the run adds nothing.
+    let mut known = BTreeSet::new();
+    found.retain(|refusal| {
+        known.insert((refusal.at.clone(), refusal.field.clone(), refusal.message.clone()))
+    });
+    match (proven, found.is_empty()) {
+        (Some((effective, resolved)), true) => {
+            Ok(proof::prove(loaded, effective, resolved, settings))
+        }
         _ => Err(found),
     }
 }
@@ -71,10 +91,16 @@ pub fn validate_build(build: &Build, loaded: &Loaded, settings: &Settings) -> Ve
     found.extend(build::name(&Site { base: String::new(), ..site.clone() }, own_name));
     found.extend(build::env(&site, &spec.env, settings));
     found.extend(build::triggers(&site, spec.trigger.as_ref()));
-    found.extend(scheduling::node_selector(&site, &spec.node_selector));
-    found.extend(scheduling::tolerations(&site, &spec.tolerations));
+    found.extend(last_first(scheduling::node_selector(&site, &spec.node_selector)));
+    found.extend(last_first(scheduling::tolerations(&site, &spec.tolerations)));
     found.extend(scheduling::scheduler_name(&site, spec.scheduler_name.as_deref()));
     found.extend(scheduling::runtime_class_name(&site, spec.runtime_class_name.as_deref()));
+    found
+}
+
+/// Of several problems that one validator finds in a Build, upstream shows the last; in a BuildRun, the first.
+fn last_first(mut found: Vec<Refusal>) -> Vec<Refusal> {
+    found.reverse();
     found
 }
 
@@ -136,8 +162,10 @@ fn run_alone(site: &Site, run: &BuildRun, settings: &Settings) -> Vec<Refusal> {
     for (index, variable) in
         run.spec.env.iter().enumerate().filter(|(_, variable)| settings.forbids_env(&variable.name))
     {
-        let message =
-            format!("environment variable {:?} is forbidden for security reasons", variable.name);
+        let message = format!(
+            "environment variable {} is forbidden for security reasons",
+            go_quote(&variable.name)
+        );
         found.push(site.refuse(
             &format!("env[{index}].name"),
             reasons::SPEC_ENV_NAME_FORBIDDEN,
@@ -193,25 +221,49 @@ fn build_of(site: &Site, loaded: &Loaded, settings: &Settings) -> Vec<Refusal> {
     match (&reference.name, loaded.roots.build.as_ref()) {
         (Some(_), Some(Presence::Found(build))) => {
             let mut found = validate_build(build, loaded, settings);
-            if let Some(first) = found.first() {
-                let message = format!(
-                    "the Build is not registered correctly, build: {}, registered status: False, reason: {}",
-                    build.metadata.name.as_deref().unwrap_or_default(),
-                    first.reason
-                );
-                found.push(site.refuse("build.name", reasons::BUILD_REGISTRATION_FAILED, message));
-            }
+            let why = found.first().map(|first| unregistered(site, build, first));
+            found.extend(why);
             found
         }
         (Some(name), _) => {
             vec![site.refuse(
                 "build.name",
                 reasons::BUILD_NOT_FOUND,
-                format!("build.shipwright.io {name:?} not found"),
+                format!("build.shipwright.io {} not found", go_quote(name)),
             )]
         }
         (None, _) => Vec::new(),
     }
+}
+
+/// What a run says of a Build that is refused. Upstream keeps a Build registered whose strategy is deleted, and finds out when
+/// the run needs the strategy.
+fn unregistered(site: &Site, build: &Build, first: &Refusal) -> Refusal {
+    let status = build.status.as_ref();
+    let was_registered = status.and_then(|status| status.registered.as_deref()) == Some("True");
+    let strategy = &build.spec.strategy;
+    let not_found =
+        |kind: &str| format!("{kind}.shipwright.io {} not found", go_quote(&strategy.name));
+    let (reason, message) = match first.reason {
+        reason @ reasons::BUILD_STRATEGY_NOT_FOUND if was_registered => {
+            (reason, not_found(BuildStrategy::KIND))
+        }
+        reason @ reasons::CLUSTER_BUILD_STRATEGY_NOT_FOUND if was_registered => {
+            (reason, not_found(ClusterBuildStrategy::KIND))
+        }
+        reasons::UNKNOWN_BUILD_STRATEGY_KIND if was_registered => {
+            let kind = strategy.kind.as_deref().unwrap_or_default();
+            (reasons::UNKNOWN_STRATEGY_KIND, format!("unknown strategy {kind}"))
+        }
+        reason => (
+            reasons::BUILD_REGISTRATION_FAILED,
+            format!(
+                "the Build is not registered correctly, build: {}, registered status: False, reason: {reason}",
+                build.metadata.name.as_deref().unwrap_or_default(),
+            ),
+        ),
+    };
+    site.refuse("build.name", reason, message)
 }
 
 /// Upstream runs nine of a Build's validators on an embedded one and shows what the last of them says; the rest comes later
@@ -224,8 +276,8 @@ fn embedded(site: &Site, spec: &BuildSpec, loaded: &Loaded, settings: &Settings)
         of_strategy(site, spec, strategy),
         build::source_shape(site, spec.source.as_ref()).into_iter().collect(),
         build::env(site, &spec.env, settings),
-        scheduling::node_selector(site, &spec.node_selector),
-        scheduling::tolerations(site, &spec.tolerations),
+        last_first(scheduling::node_selector(site, &spec.node_selector)),
+        last_first(scheduling::tolerations(site, &spec.tolerations)),
         scheduling::scheduler_name(site, spec.scheduler_name.as_deref()).into_iter().collect(),
     ];
     let mut found: Vec<Refusal> = validators.into_iter().rev().flatten().collect();
@@ -234,6 +286,28 @@ fn embedded(site: &Site, spec: &BuildSpec, loaded: &Loaded, settings: &Settings)
         refusal.reason = reasons::BUILD_REGISTRATION_FAILED;
     }
     found
+}
+
+/// A Build that takes its runs with it must become their controller, which an object has one of at most.
+fn ownership(run: &ObjectName, roots: &Roots) -> Option<Refusal> {
+    let build = roots.build.as_ref().and_then(Presence::found)?;
+    let owns = build.spec.retention.as_ref().and_then(|retention| retention.at_build_deletion)
+        == Some(true);
+    let owners = roots.buildrun.metadata.owner_references.as_ref().filter(|_| owns)?;
+    let (index, other) =
+        owners.iter().enumerate().find(|(_, owner)| owner.controller == Some(true))?;
+    if other.kind == Build::KIND && Some(&other.name) == build.metadata.name.as_ref() {
+        return None;
+    }
+    let message = format!(
+        "unexpected error when trying to set the ownerreference: Object {}/{} is already owned by another {} controller {}",
+        run.namespace.as_deref().unwrap_or("default"),
+        run.name,
+        other.kind,
+        other.name
+    );
+    let field = format!("metadata.ownerReferences[{index}]");
+    Some(Site::own(run, "").refuse(&field, reasons::SET_OWNER_REFERENCE_FAILED, message))
 }
 
 /// The account that the run names must be there; of the default ones, one.
@@ -250,6 +324,8 @@ fn with_build(
     run: &ObjectName,
     loaded: &Loaded,
     effective: &Effective<'_>,
+    substitution: &(Substitution, Vec<UnresolvedDefault>),
+    resolved: Option<&Resolved>,
     settings: &Settings,
 ) -> Vec<Refusal> {
     let run_site = Site::own(run, "spec");
@@ -274,38 +350,20 @@ fn with_build(
     found.extend(scheduling::runtime_class_name(&run_site, own.runtime_class_name.as_deref()));
     found.extend(platforms(&build_site, &run_site, effective));
 
-    let mut params =
-        Params::system(effective.image(), effective.insecure(), &effective.source_context());
-    let values =
-        effective.param_values().into_iter().map(|(name, (value, ..))| (name, value)).collect();
-    let strategy_site = Site::of(run, &strategy_name(strategy), "spec");
-    for unresolved in params.declare(&spec.parameters, &values) {
-        let index = spec
-            .parameters
-            .iter()
-            .position(|parameter| parameter.name == unresolved.parameter)
-            .unwrap_or_default();
-        let message = format!(
-            "metadata configuration: parameter {:?}: {}",
-            unresolved.parameter, unresolved.why
-        );
-        found.push(strategy_site.refuse(
-            &format!("parameters[{index}].default"),
-            reasons::TASK_RUN_GENERATION_FAILED,
-            message,
-        ));
-    }
+    let (substitution, unresolved) = substitution;
     let context = generation::Context {
-        strategy_site,
+        strategy_site: Site::of(run, &strategy_name(strategy), "spec"),
         build_site,
         run_site,
         strategy,
-        effective: *effective,
-        params: &params,
+        effective,
+        substitution,
+        resolved,
+        loaded,
         settings,
     };
-    found.extend(context.refusals());
-    found.extend(mounted(run, loaded, effective));
+    found.extend(context.refusals(unresolved));
+    found.extend(mounted(&context));
     found
 }
 
@@ -316,7 +374,13 @@ fn platforms(build_site: &Site, run_site: &Site, effective: &Effective<'_>) -> V
         Some(output) => (run_site, output),
         None => (build_site, &effective.spec.output),
     };
-    let mut found = build::platforms(site, output, &effective.node_selector());
+    let mut found = build::platforms(site, output);
+    found.extend(build::platform_conflicts(
+        run_site,
+        output,
+        &effective.buildrun.spec.node_selector,
+    ));
+    found.extend(build::platform_conflicts(build_site, output, &effective.spec.node_selector));
     if !output.platforms.is_empty() {
         let message = "multi-arch builds require PipelineRun executor mode, current executor mode: \"TaskRun\"";
         found.push(site.refuse("output.platforms", reasons::EXECUTOR_NOT_PIPELINE_RUN, message));
@@ -324,27 +388,38 @@ fn platforms(build_site: &Site, run_site: &Site, effective: &Effective<'_>) -> V
     found
 }
 
-/// Secrets and ConfigMaps that the pod mounts must be there.
-fn mounted(run: &ObjectName, loaded: &Loaded, effective: &Effective<'_>) -> Vec<Refusal> {
-    let references = super::references(&loaded.roots);
-    let site = effective.strategy.map_or_else(
-        || Site::own(run, "spec"),
-        |strategy| Site::of(run, &strategy_name(strategy), "spec"),
-    );
-    let absent_secrets = references
-        .secrets
-        .iter()
-        .filter(|name| loaded.secrets.get(*name).is_some_and(Presence::is_absent));
-    let absent_maps = references
-        .config_maps
-        .iter()
-        .filter(|name| loaded.config_maps.get(*name).is_some_and(Presence::is_absent));
-    let secrets = absent_secrets.map(|name| format!("Secret {name:?} not found"));
-    let maps = absent_maps.map(|name| format!("ConfigMap {name:?} not found"));
-    secrets
-        .chain(maps)
-        .map(|message| site.refuse("volumes", reasons::VOLUME_DOES_NOT_EXIST, message))
-        .collect()
+/// Secrets and ConfigMaps that the pod mounts must be there. Those that the Build names were looked at with it.
+fn mounted(context: &generation::Context<'_>) -> Vec<Refusal> {
+    let Loaded { secrets, config_maps, .. } = context.loaded;
+    let missing = |object: Mounted<'_>| match object {
+        Mounted::Secret(name) => secrets.get(name)?.is_absent().then(|| ("Secret", go_quote(name))),
+        Mounted::ConfigMap(name) => {
+            config_maps.get(name)?.is_absent().then(|| ("ConfigMap", go_quote(name)))
+        }
+    };
+    let mut found = Vec::new();
+    let mut look = |site: &Site, field: &str, object: Mounted<'_>| {
+        if let Some((kind, name)) = missing(object) {
+            found.push(site.refuse(
+                field,
+                reasons::VOLUME_DOES_NOT_EXIST,
+                format!("{kind} {name} not found"),
+            ));
+        }
+    };
+    for (index, volume) in
+        context.resolved.iter().flat_map(|resolved| &resolved.volumes).enumerate()
+    {
+        let (site, place) = context.volume_place(index, &context.effective.volumes[index].name);
+        for object in references::mounted(volume) {
+            look(site, &place, object);
+        }
+    }
+    let output = context.effective.buildrun.spec.output.as_ref();
+    if let Some(secret) = output.and_then(|output| output.push_secret.as_deref()) {
+        look(&context.run_site, "output.pushSecret", Mounted::Secret(secret));
+    }
+    found
 }
 
 /// Where the effective Build's spec stands. The run carries what only the run found out.

@@ -26,13 +26,32 @@ impl Site {
 
     /// A refusal about one field of this site; an empty field means the site itself.
     pub fn refuse(&self, field: &str, reason: &'static str, message: impl Into<String>) -> Refusal {
-        let separator = if field.is_empty() || field.starts_with('[') { "" } else { "." };
+        let joins_itself = self.base.is_empty() || field.is_empty() || field.starts_with('[');
+        let separator = if joins_itself { "" } else { "." };
         Refusal {
             object: self.owner.clone(),
             at: self.at.clone(),
             field: format!("{}{separator}{field}", self.base),
             reason,
             message: message.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_joined_as_people_write_them() {
+        let build = ObjectName { kind: "Build", namespace: None, name: "b".into() };
+        for (base, field, joined) in [
+            ("spec", "output.image", "spec.output.image"),
+            ("spec", "", "spec"),
+            ("spec.steps", "[0]", "spec.steps[0]"),
+            ("", "metadata.name", "metadata.name"),
+        ] {
+            assert_eq!(Site::own(&build, base).refuse(field, "Reason", "text").field, joined);
         }
     }
 }

@@ -1,41 +1,43 @@
 //! Puts together what a run was proven to be. Called once nothing is left to refuse.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Volume;
 use slipway_step::protocol::{
-    BundleCommand, CREDENTIALS_DIR, Credential, GitCommand, ImageCommand, result_path,
-    results as names,
+    BundleCommand, Credential, GitCommand, ImageCommand, result_path, results as names,
 };
 
 use crate::api::Step;
 use crate::plan::checked::{
     Account, Checked, CheckedOutput, CheckedSource, Placement, Run, StrategyFacts, StrategyStep,
-    results,
 };
 use crate::plan::effective::{Effective, SourceOf};
 use crate::plan::identity::{IDENTITY_FILES_ANNOTATION, Identity};
-use crate::plan::layout::{CLONE_SECRET_PATH, PULL_SECRET_PATH, PUSH_SECRET_PATH, executor_name};
-use crate::plan::loaded::{Loaded, Presence};
-use crate::plan::params::{OUTPUT_DIRECTORY, Params, SOURCE_ROOT, Substitution, used};
+use crate::plan::layout::{CLONE_SECRET_PATH, PULL_SECRET_PATH, PUSH_SECRET_PATH};
+use crate::plan::loaded::{Loaded, Presence, SecretFacts};
+use crate::plan::params::{OUTPUT_DIRECTORY, SOURCE_ROOT};
 use crate::plan::references::{DEFAULT_ACCOUNTS, GENERATED_ACCOUNT};
 use crate::plan::settings::Settings;
-use crate::plan::texts::{Text, visit_step, visit_volume};
+use crate::plan::substitution::Resolved;
 
 /// Seconds that a run may take where nobody says.
 const DEFAULT_TIMEOUT: i64 = 3600;
 const NANOSECONDS: i64 = 1_000_000_000;
 
-pub fn prove(loaded: &Loaded, effective: &Effective<'_>, settings: &Settings) -> Checked {
+pub fn prove(
+    loaded: &Loaded,
+    effective: &Effective<'_>,
+    resolved: Resolved,
+    settings: &Settings,
+) -> Checked {
     let run = run(effective);
     let source = source(effective, settings);
-    let substitution = substitution(effective, &run, &source);
     let (account, credentials) = account(loaded, effective);
     Checked {
         strategy: strategy(effective),
         output: output(effective, settings),
-        steps: steps(effective, loaded, &substitution),
-        volumes: volumes(effective, &substitution),
+        steps: steps(effective, loaded, resolved.steps),
+        volumes: resolved.volumes,
+        results: effective.results(),
         placement: Placement {
             node_selector: effective.node_selector(),
             tolerations: effective.tolerations(),
@@ -55,19 +57,16 @@ pub fn prove(loaded: &Loaded, effective: &Effective<'_>, settings: &Settings) ->
 
 fn run(effective: &Effective<'_>) -> Run {
     let metadata = &effective.buildrun.metadata;
-    let name = metadata.name.clone().unwrap_or_default();
-    let namespace = metadata.namespace.as_deref().unwrap_or("default");
-    let unique = metadata.uid.clone().unwrap_or_else(|| format!("{namespace}/{name}"));
     let generation = |generation: Option<i64>| generation.unwrap_or(FIRST_GENERATION);
     Run {
-        executor: executor_name(&name, &unique),
+        executor: effective.executor(),
         namespace: metadata.namespace.clone(),
         uid: metadata.uid.clone(),
         generation: generation(metadata.generation),
         build: effective.build.map(|build| {
             (build.metadata.name.clone().unwrap_or_default(), generation(build.metadata.generation))
         }),
-        name,
+        name: metadata.name.clone().unwrap_or_default(),
     }
 }
 
@@ -76,7 +75,8 @@ const FIRST_GENERATION: i64 = 1;
 
 fn strategy(effective: &Effective<'_>) -> StrategyFacts {
     const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-    const OWN: [&str; 4] = [
+    const OWN: [&str; 5] = [
+        "slipway.dev/",
         "clusterbuildstrategy.shipwright.io/",
         "buildstrategy.shipwright.io/",
         "build.shipwright.io/",
@@ -163,7 +163,7 @@ fn output(effective: &Effective<'_>, settings: &Settings) -> CheckedOutput {
         .creation_timestamp
         .as_ref()
         .map_or(0, |time| time.0.as_second());
-    let pushes = effective.steps().iter().any(|step| effective.writes_output(step));
+    let pushes = effective.writes_output.contains(&true);
     let secret = effective.push_secret().map(String::from);
     let command = ImageCommand {
         push: pushes.then(|| OUTPUT_DIRECTORY.into()),
@@ -191,88 +191,44 @@ fn output(effective: &Effective<'_>, settings: &Settings) -> CheckedOutput {
     CheckedOutput { command: Some(command), secret }
 }
 
-fn substitution(effective: &Effective<'_>, run: &Run, source: &CheckedSource) -> Substitution {
-    let mut params =
-        Params::system(effective.image(), effective.insecure(), &effective.source_context());
-    let values =
-        effective.param_values().into_iter().map(|(name, (value, ..))| (name, value)).collect();
-    let declared = effective
-        .strategy
-        .map(|strategy| strategy.spec().parameters.as_slice())
-        .unwrap_or_default();
-    params.declare(declared, &values);
-    let named = [
-        ("context.taskRun.name", run.executor.clone()),
-        ("context.taskRun.namespace", run.namespace.clone().unwrap_or_else(|| "default".into())),
-        ("context.taskRun.uid", run.uid.clone().unwrap_or_default()),
-        ("context.task.name", run.executor.clone()),
-        ("context.task.retry-count", "0".into()),
-        ("workspaces.source.path", SOURCE_ROOT.into()),
-        ("workspaces.source.bound", "true".into()),
-        ("workspaces.source.volume", crate::plan::pod::SOURCE_VOLUME.into()),
-        ("workspaces.source.claim", String::new()),
-        ("credentials.path", CREDENTIALS_DIR.into()),
-    ];
-    let named = named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Substitution::new(params, named, results(source).into_iter().collect())
-}
-
-fn steps(
-    effective: &Effective<'_>,
-    loaded: &Loaded,
-    substitution: &Substitution,
-) -> Vec<StrategyStep> {
-    let merged: Vec<_> =
-        effective.env().into_iter().map(|(_, _, variable)| variable.clone()).collect();
-    let make = |mut step: Step| {
-        let writes_output = effective.writes_output(&step);
-        if step.command.is_empty()
-            && let Some(Presence::Found(image)) =
-                step.image.as_ref().and_then(|image| loaded.image_commands.get(image))
+/// The steps as they are in the run, each with a command.
+fn steps(effective: &Effective<'_>, loaded: &Loaded, steps: Vec<Step>) -> Vec<StrategyStep> {
+    let make = |(mut step, writes_output): (Step, &bool)| {
+        let image = step.image.as_deref().unwrap_or_default();
+        if let Some((command, args)) =
+            own_command(loaded, image).filter(|_| step.command.is_empty())
         {
-            // An image without ENTRYPOINT runs its CMD even where the step gives arguments.
-            let (program, arguments) = if image.entrypoint.is_empty() {
-                (&image.cmd, &[][..])
-            } else {
-                (&image.entrypoint, &image.cmd[..])
-            };
-            step.command.clone_from(program);
+            step.command = command.to_vec();
             if step.args.is_empty() {
-                step.args = arguments.to_vec();
+                step.args = args.to_vec();
             }
         }
-        step.env.extend(merged.iter().cloned());
-        let mut names = BTreeSet::new();
-        visit_step(&mut step, &mut |_, text| match &text {
-            Text::Single(text) => names.extend(used(text).map(String::from)),
-            Text::List(items) => {
-                names.extend(items.iter().flat_map(|item| used(item)).map(String::from));
-            }
-        });
-        visit_step(&mut step, &mut |_, text| substitution.apply(text));
-        let mut env = substitution.params().env_for(&names);
-        env.append(&mut step.env);
-        step.env = env;
-        StrategyStep { step, writes_output }
+        StrategyStep { step, writes_output: *writes_output }
     };
-    effective.steps().into_iter().map(make).collect()
+    steps.into_iter().zip(&effective.writes_output).map(make).collect()
 }
 
-fn volumes(effective: &Effective<'_>, substitution: &Substitution) -> Vec<Volume> {
-    let mut volumes = effective.volumes();
-    for volume in &mut volumes {
-        visit_volume(volume, &mut |_, text| substitution.apply(text));
-    }
-    volumes
+/// What an image runs of itself, and with which arguments. One without ENTRYPOINT runs its CMD even where the step gives
+/// arguments.
+pub fn own_command<'a>(loaded: &'a Loaded, image: &str) -> Option<(&'a [String], &'a [String])> {
+    let image = loaded.image_commands.get(image).and_then(Presence::found)?;
+    Some(if image.entrypoint.is_empty() {
+        (&image.cmd, &[])
+    } else {
+        (&image.entrypoint, &image.cmd)
+    })
 }
 
-/// Whole seconds, rounded up; 0 means for ever.
+/// Whole seconds, rounded up, as far as Kubernetes counts them; 0 means for ever.
 fn timeout(effective: &Effective<'_>) -> Option<i64> {
     let length = effective.timeout().and_then(|(timeout, _)| timeout.parse().ok());
     match length {
         None => Some(DEFAULT_TIMEOUT),
         Some(length) if length.0 == 0 => None,
-        Some(length) => Some(length.0 / NANOSECONDS + i64::from(length.0 % NANOSECONDS > 0)),
+        Some(length) => {
+            let seconds = length.0 / NANOSECONDS + i64::from(length.0 % NANOSECONDS > 0);
+            Some(seconds.min(i64::from(i32::MAX)))
+        }
     }
 }
 
@@ -310,19 +266,22 @@ fn credentials(loaded: &Loaded, secrets: Vec<String>) -> Vec<Credential> {
         let facts = match loaded.secrets.get(&secret) {
             Some(Presence::Found(facts)) => facts.clone(),
             Some(Presence::Absent) => continue,
-            Some(Presence::Assumed) | None => crate::plan::loaded::SecretFacts {
+            Some(Presence::Assumed) | None => SecretFacts {
                 type_: Some("kubernetes.io/dockerconfigjson".into()),
                 annotations: BTreeMap::new(),
             },
         };
         let targets = |prefix: &str| {
-            let targets = facts.annotations.iter().filter(|(key, _)| key.starts_with(prefix));
+            let targets = facts
+                .annotations
+                .iter()
+                .filter(|(key, target)| key.starts_with(prefix) && !target.is_empty());
             targets.map(|(_, target)| target.clone()).collect::<Vec<_>>()
         };
         let name = || secret.clone();
         match facts.type_.as_deref() {
             Some("kubernetes.io/dockerconfigjson") => {
-                found.push(Credential::DockerConfig { secret: name() });
+                found.push(Credential::DockerConfig { secret: name() })
             }
             Some("kubernetes.io/dockercfg") => found.push(Credential::Dockercfg { secret: name() }),
             Some("kubernetes.io/basic-auth") => {

@@ -1,4 +1,6 @@
 //! Where the pod may run: nodeSelector, tolerations, schedulerName, runtimeClassName.
+//!
+//! Invariant: problems are in the order in which upstream finds them in a BuildRun.
 
 use std::collections::BTreeMap;
 

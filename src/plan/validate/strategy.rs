@@ -2,6 +2,7 @@
 
 use super::problems::Site;
 use crate::api::{BuildVolume, StepResources, Strategy, StrategyRef, StrategySpec, reasons};
+use crate::plan::go_quote::go_quote;
 use crate::plan::loaded::Presence;
 use crate::plan::refusal::Refusal;
 
@@ -47,11 +48,11 @@ pub fn volumes(site: &Site, strategy: &StrategySpec, volumes: &[BuildVolume]) ->
             match strategy.volumes.iter().find(|declared| declared.volume.name == *name) {
                 None => (
                     reasons::UNDEFINED_VOLUME,
-                    format!("Volume {name:?} is not defined in the Strategy"),
+                    format!("Volume {} is not defined in the Strategy", go_quote(name)),
                 ),
                 Some(declared) if declared.overridable != Some(true) => (
                     reasons::VOLUME_NOT_OVERRIDABLE,
-                    format!("Volume {name:?} is not overridable in the Strategy"),
+                    format!("Volume {} is not overridable in the Strategy", go_quote(name)),
                 ),
                 Some(_) => continue,
             };
@@ -70,8 +71,8 @@ pub fn step_resources(
     let unknown = |name: &str| !strategy.steps.iter().any(|step| step.name == name);
     let refuse = |(index, resources): (usize, &StepResources)| {
         let message = format!(
-            "stepResources references step {:?} which does not exist in the build strategy",
-            resources.name
+            "stepResources references step {} which does not exist in the build strategy",
+            go_quote(&resources.name)
         );
         site.refuse(&format!("{field}[{index}].name"), reasons::UNDEFINED_STEP_RESOURCE, message)
     };

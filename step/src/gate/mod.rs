@@ -13,7 +13,7 @@ mod results;
 mod turn;
 mod workdir;
 
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -25,7 +25,7 @@ pub use process::ProcessError;
 pub use turn::TurnError;
 pub use workdir::WorkdirError;
 
-use crate::protocol::results::{ERROR_MESSAGE, ERROR_REASON, WORKING_DIRECTORY_NOT_FOUND};
+use crate::protocol::results::{ERROR_MESSAGE, ERROR_REASON};
 use crate::protocol::{GateCommand, RESULTS_DIR, TERMINATION_LOG};
 
 /// Why a step did not run, or could not be told to have run.
@@ -112,13 +112,12 @@ fn missing_workdir(error: &WorkdirError, budget: usize) -> Composed {
         content: Content::Bytes { head: text.into(), size: text.len() as u64 },
     };
     let message = crate::describe(error);
-    let entries =
-        vec![entry(ERROR_REASON, WORKING_DIRECTORY_NOT_FOUND), entry(ERROR_MESSAGE, &message)];
+    let entries = vec![entry(ERROR_REASON, error.reason()), entry(ERROR_MESSAGE, &message)];
     compose(entries, false, budget)
 }
 
 /// A line in the step's log that is not the command's; in one piece, whatever ends this program or writes beside it.
 fn log(line: &str) {
-    // Nobody is left to be told of a log that is gone.
+    // A log that nobody takes any more must not end the step.
     let _ = io::stderr().write_all(format!("slipway: {line}\n").as_bytes());
 }

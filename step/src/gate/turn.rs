@@ -2,6 +2,7 @@
 //!
 //! Invariant: an exclusive lock on a step's own run directory is held from before its `started` marker until its gate is gone.
 //! Invariant: a lock that ended without an `ok` marker means that the step failed, was killed or was skipped.
+//! Invariant: only a regular file is a marker; whatever else a command leaves under that name neither counts nor holds up a gate.
 //!
 //! The lock is on the directory itself, a mount point that no step can replace, and the kernel drops it whatever kills the
 //! holder. Directories are opened close-on-exec: otherwise the step's command would keep the lock.
@@ -11,7 +12,9 @@ use std::os::fd::OwnedFd;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, open, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, FlockOperation, Mode, OFlags, flock, open, openat, statat, unlinkat,
+};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::protocol::{OK, STARTED};
@@ -102,7 +105,9 @@ impl OwnTurn {
     }
 
     fn mark(&self, marker: &'static str) -> Result<(), TurnError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+        // The command may have left a pipe, which nobody reads, or a link under this name.
+        let unforged = OFlags::NONBLOCK | OFlags::NOFOLLOW;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | unforged;
         match openat(&self.handle, marker, flags, Mode::from_raw_mode(0o644)) {
             Ok(_) => Ok(()),
             Err(source) => Err(self.mark_error(marker, source)),
@@ -146,7 +151,7 @@ fn await_marker(handle: &OwnedFd, dir: &str, marker: &'static str) -> Result<(),
 
 fn has_marker(handle: &OwnedFd, dir: &str, marker: &'static str) -> Result<bool, TurnError> {
     match statat(handle, marker, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Ok(true),
+        Ok(found) => Ok(FileType::from_raw_mode(found.st_mode).is_file()),
         Err(Errno::NOENT) => Ok(false),
         Err(source) => Err(TurnError::Look { dir: dir.to_owned(), marker, source: source.into() }),
     }

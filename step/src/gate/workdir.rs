@@ -3,8 +3,13 @@
 use std::env;
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::Mode;
+use rustix::process::umask;
+
+use crate::protocol::results::{WORKING_DIRECTORY_NOT_FOUND, WORKING_DIRECTORY_UNUSABLE};
 use crate::protocol::{SOURCE_DIR, WORKSPACE_DIR};
 
 /// Why a step cannot work where its strategy says.
@@ -29,11 +34,21 @@ pub enum WorkdirError {
     },
 }
 
+impl WorkdirError {
+    /// The word for the BuildRun's status.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => WORKING_DIRECTORY_NOT_FOUND,
+            Self::Unusable { .. } => WORKING_DIRECTORY_UNUSABLE,
+        }
+    }
+}
+
 /// Changes to the directory for this program and its child; one in the shared workspace, the source excepted, is made first.
 pub(super) fn enter(dir: &str) -> Result<(), WorkdirError> {
     let unusable = |source| WorkdirError::Unusable { dir: dir.to_owned(), source };
     if is_made_on_demand(Path::new(dir)) {
-        fs::create_dir_all(dir).map_err(unusable)?;
+        make_for_everybody(Path::new(dir)).map_err(unusable)?;
     }
     match env::set_current_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -41,6 +56,14 @@ pub(super) fn enter(dir: &str) -> Result<(), WorkdirError> {
         }
         entered => entered.map_err(unusable),
     }
+}
+
+/// As the volumes around it: a later step may run as another user.
+fn make_for_everybody(dir: &Path) -> io::Result<()> {
+    let usual = umask(Mode::empty());
+    let made = fs::DirBuilder::new().recursive(true).mode(0o777).create(dir);
+    umask(usual);
+    made
 }
 
 /// Below `/workspace`, where upstream makes directories beforehand; what is missing in the source is a mistake to be told.
@@ -71,6 +94,18 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn a_directory_on_demand_is_for_all_users() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("a/b");
+        make_for_everybody(&dir).unwrap();
+        make_for_everybody(&dir).unwrap();
+        for dir in [dir.as_path(), dir.parent().unwrap()] {
+            assert_eq!(fs::metadata(dir).unwrap().permissions().mode() & 0o777, 0o777);
+        }
+    }
 
     #[rstest]
     #[case("/workspace/output-image", true)]

@@ -1,7 +1,7 @@
 //! Clone secrets: which kind serves for which URL, and the private files by which git gets it.
 //!
 //! Invariant: a secret reaches git in files that only this user can read, never in a command line or the environment; they
-//! vanish with [`Credentials`].
+//! vanish with [`Credentials`], or with the step's own TMPDIR where a signal comes first.
 
 use std::fs;
 use std::io::{self, Write};
@@ -77,6 +77,9 @@ impl Secret {
                 Err(source) => Err(GitError::Secret { path: path.display().to_string(), source }),
             }
         };
+        if let Err(source) = fs::metadata(folder) {
+            return Err(GitError::Secret { path: folder.display().to_string(), source });
+        }
         Ok(Self {
             private_key: file("ssh-privatekey")?,
             known_hosts: file("known_hosts")?,

@@ -59,7 +59,7 @@ fn fetch(command: &GitCommand) -> Result<(), GitError> {
             "there is a password in the URL: put it into a clone secret, so that fewer can read it"
         );
     }
-    let credentials = match given(command.secret_path.as_deref()) {
+    let credentials = match crate::given(command.secret_path.as_deref()) {
         Some(folder) => {
             Credentials::load(Path::new(folder), &command.url, command.git_url_rewrite)?
         }
@@ -78,11 +78,6 @@ fn fetch(command: &GitCommand) -> Result<(), GitError> {
         listing::print(Path::new(&target));
     }
     Ok(())
-}
-
-/// A value that is there and not blank: templates pass empty ones for what is not set.
-fn given(value: Option<&str>) -> Option<&str> {
-    value.filter(|value| !value.trim().is_empty())
 }
 
 /// Makes the folder and finds its real path: git compares `safe.directory` with that, letter by letter.

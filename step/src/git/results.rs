@@ -11,8 +11,8 @@ use tempfile::NamedTempFile;
 
 use super::arguments::Checkout;
 use super::error::GitError;
-use super::given;
 use super::program::Git;
+use crate::given;
 use crate::protocol::GitCommand;
 
 /// Asks git for what the command wants to know and writes it.

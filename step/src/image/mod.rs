@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::given;
 use crate::oci::{self, Credentials, Manifest, OciError, Reference, Registry};
 use crate::protocol::ImageCommand;
 use mutate::{Additions, mutate};
@@ -75,7 +76,8 @@ pub fn run(command: &ImageCommand) -> ExitCode {
 }
 
 fn process(command: &ImageCommand) -> Result<(), ImageError> {
-    if command.image_timestamp.is_some() && command.image_timestamp_file.is_some() {
+    let timestamp = given(command.image_timestamp.as_deref());
+    if timestamp.is_some() && given(command.image_timestamp_file.as_deref()).is_some() {
         return Err(ImageError::TwoTimestamps);
     }
     if let Some(flag) = unsupported_flag(command) {
@@ -85,7 +87,7 @@ fn process(command: &ImageCommand) -> Result<(), ImageError> {
         .image
         .parse()
         .map_err(|source| ImageError::Reference { image: command.image.clone(), source })?;
-    let credentials = match &command.secret_path {
+    let credentials = match given(command.secret_path.as_deref()) {
         Some(path) => oci::find_credentials(Path::new(path), image.resolve_registry())?,
         None => Credentials::anonymous(),
     };
@@ -93,7 +95,7 @@ fn process(command: &ImageCommand) -> Result<(), ImageError> {
         annotations: parse_pairs("--annotation", &command.annotations)?,
         labels: parse_pairs("--label", &command.labels)?,
     };
-    let local = command.push.as_deref().map(|dir| oci::load(Path::new(dir))).transpose()?;
+    let local = given(command.push.as_deref()).map(|dir| oci::load(Path::new(dir))).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -124,20 +126,22 @@ fn parse_pairs(
 
 fn unsupported_flag(command: &ImageCommand) -> Option<&'static str> {
     let flags = [
-        ("--vuln-settings", command.vuln_settings.is_some()),
-        ("--image-timestamp", command.image_timestamp.is_some()),
-        ("--image-timestamp-file", command.image_timestamp_file.is_some()),
+        ("--vuln-settings", &command.vuln_settings),
+        ("--image-timestamp", &command.image_timestamp),
+        ("--image-timestamp-file", &command.image_timestamp_file),
     ];
-    flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    flags.into_iter().find(|(_, value)| given(value.as_deref()).is_some()).map(|(flag, _)| flag)
 }
 
 fn write_results(command: &ImageCommand, manifest: &Manifest) -> Result<(), ImageError> {
     let digest = manifest.digest();
     eprintln!("image digest {digest}");
-    if let Some(path) = &command.result_file_image_digest {
+    if let Some(path) = given(command.result_file_image_digest.as_deref()) {
         write_result(Path::new(path), &digest)?;
     }
-    if let (Some(path), Some(size)) = (&command.result_file_image_size, manifest.image_size()?) {
+    if let Some(path) = given(command.result_file_image_size.as_deref())
+        && let Some(size) = manifest.image_size()?
+    {
         write_result(Path::new(path), &size.to_string())?;
     }
     Ok(())

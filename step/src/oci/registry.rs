@@ -23,7 +23,7 @@ use super::error::DOCUMENT_LIMIT;
 use super::login::{self, Authorization, Challenge, Login};
 use super::manifest::{Kind, MANIFEST_TYPES, Manifest, parse};
 use super::transport::{
-    ContentError, Failure, Scheme, Trouble, client, is_unauthorized, read_document, retry, send,
+    ContentError, Failure, Scheme, Trouble, client, is_unauthorized, read_document, retry,
 };
 
 /// Uploads at the same time; registries slow down those who open more.
@@ -31,6 +31,8 @@ const UPLOADS: usize = 4;
 const CHUNK: usize = 128 << 10;
 /// Chunks that are read ahead while the connection is busy.
 const READ_AHEAD: usize = 2;
+/// How often one request may be led on to another server.
+const DETOURS: usize = 5;
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
 /// One repository, and the reference in it that the user named.
@@ -267,14 +269,14 @@ impl Registry {
             .map_err(|error| Failure::Nonsense(format!("{url:?} is no address: {error}")))
     }
 
-    /// Sends a request with what we are allowed to say of ourselves, and meets a challenge once.
+    /// Sends a request with what we are allowed to say of ourselves, and meets a challenge of the registry's own once.
     async fn request(
         &self,
         make: impl Fn() -> Result<RequestBuilder, Failure>,
     ) -> Result<Response, Failure> {
-        let (request, authorized) = self.authorize(make()?)?;
-        let response = request.send().await?;
+        let (mut response, authorized) = self.send_on(&make).await?;
         if is_unauthorized(&response)
+            && self.is_ours(response.url())?
             && let Some(challenge) = Challenge::find(response.headers())
         {
             let repeats_refusal = authorized
@@ -282,7 +284,7 @@ impl Registry {
                     || matches!(self.credentials.login, Login::Token(_)));
             if !repeats_refusal {
                 self.meet(&challenge).await?;
-                return send(self.authorize(make()?)?.0).await;
+                (response, _) = self.send_on(&make).await?;
             }
         }
         if response.status().is_success() {
@@ -290,6 +292,28 @@ impl Registry {
         } else {
             Err(Failure::of_answer(response).await)
         }
+    }
+
+    /// Sends a request to where the registry leads it, and says whether the last one carried credentials. The client follows to
+    /// addresses of the same origin; to any other one a request is made anew, without what only the registry may know.
+    async fn send_on(
+        &self,
+        make: impl Fn() -> Result<RequestBuilder, Failure>,
+    ) -> Result<(Response, bool), Failure> {
+        let mut target = None;
+        for _ in 0..=DETOURS {
+            let (request, authorized) = self.authorize(make()?, target.take())?;
+            let response = request.send().await?;
+            match detour(&response) {
+                Some(elsewhere) => target = Some(elsewhere),
+                None => return Ok((response, authorized)),
+            }
+        }
+        Err(Failure::Nonsense(format!("it led on to another server more than {DETOURS} times")))
+    }
+
+    fn is_ours(&self, url: &Url) -> Result<bool, Failure> {
+        Ok(url.origin() == self.url("")?.origin())
     }
 
     async fn meet(&self, challenge: &Challenge) -> Result<(), Failure> {
@@ -300,11 +324,18 @@ impl Registry {
         Ok(())
     }
 
-    /// The request with credentials, if it goes to the registry itself; uploads may lead elsewhere.
-    fn authorize(&self, request: RequestBuilder) -> Result<(RequestBuilder, bool), Failure> {
+    /// The request, to another address if there is one, with credentials if it goes to the registry itself.
+    fn authorize(
+        &self,
+        request: RequestBuilder,
+        target: Option<Url>,
+    ) -> Result<(RequestBuilder, bool), Failure> {
         let (client, request) = request.build_split();
-        let request = request?;
-        let is_ours = request.url().origin() == self.url("")?.origin();
+        let mut request = request?;
+        if let Some(target) = target {
+            *request.url_mut() = target;
+        }
+        let is_ours = self.is_ours(request.url())?;
         let mut builder = RequestBuilder::from_parts(client, request);
         if !is_ours {
             return Ok((builder, false));
@@ -347,6 +378,14 @@ impl Registry {
             },
         }
     }
+}
+
+/// Where an answer leads, if it leads away.
+fn detour(response: &Response) -> Option<Url> {
+    if !response.status().is_redirection() {
+        return None;
+    }
+    response.url().join(response.headers().get(header::LOCATION)?.to_str().ok()?).ok()
 }
 
 /// The bytes of a blob in small pieces, read by a thread of their own and never far ahead of the connection.

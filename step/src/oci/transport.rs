@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Once;
 use std::time::Duration;
 
+use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, Response, StatusCode, header};
 
 use super::error::causes;
@@ -52,10 +53,17 @@ pub(super) fn client(scheme: Scheme) -> Result<Client, reqwest::Error> {
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
         .https_only(scheme == Scheme::Https)
+        .redirect(Policy::custom(within_origin))
         .tls_danger_accept_invalid_certs(scheme != Scheme::Https);
     // Without a configuration hickory would ask public servers for the names of private registries.
     let resolves = Path::new(RESOLVER_CONFIGURATION).exists();
     if resolves { builder.build() } else { builder.no_hickory_dns().build() }
+}
+
+/// Whoever sends a request must know where it goes, because the client would take all but the best known headers along.
+fn within_origin(attempt: Attempt<'_>) -> Action {
+    let same = attempt.previous().last().is_some_and(|url| url.origin() == attempt.url().origin());
+    if same { Policy::default().redirect(attempt) } else { attempt.stop() }
 }
 
 /// Why a request did not lead to what was asked.

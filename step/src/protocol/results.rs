@@ -32,6 +32,8 @@ pub const RESULT_TOO_LARGE: &str = "ResultTooLarge";
 pub const RESULT_UNREADABLE: &str = "ResultUnreadable";
 /// Reason of a step whose working directory is not there.
 pub const WORKING_DIRECTORY_NOT_FOUND: &str = "WorkingDirectoryNotFound";
+/// Reason of a step whose working directory cannot be made or entered by its user.
+pub const WORKING_DIRECTORY_UNUSABLE: &str = "WorkingDirectoryUnusable";
 
 /// What kubelet keeps of all termination messages of a pod together, in bytes.
 const POD_LIMIT: usize = 12288;

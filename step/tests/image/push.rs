@@ -111,6 +111,27 @@ fn a_layout_with_two_images_is_pushed_as_its_index() {
     assert_eq!(skopeo_raw(&image), fs::read(layout.join("index.json")).unwrap());
 }
 
+#[test]
+fn an_empty_flag_is_none() {
+    let registry = Registry::plain();
+    let dir = tempdir().unwrap();
+    let (layout, digest) = simple(dir.path());
+    let image = registry.image("empty/flags:1");
+    let flags = [
+        "--vuln-settings=",
+        "--image-timestamp=",
+        "--image-timestamp-file=",
+        "--result-file-image-digest=",
+        "--result-file-image-size=",
+        "--secret-path=",
+    ];
+    push(&layout, &image, &flags);
+    assert_eq!(skopeo_raw(&image), blob_bytes(&layout, &digest));
+    // What is in the registry already.
+    process(&["--image", &image, "--insecure", "--push="]).succeeded();
+    assert_eq!(skopeo_raw(&image), blob_bytes(&layout, &digest));
+}
+
 /// Layers of a pushed image, unpacked, as skopeo gets them after checking every digest.
 fn pulled_layers(image: &str, dir: &Path) -> Vec<Vec<u8>> {
     let (source, target) = (format!("docker://{image}"), format!("dir:{}", dir.display()));

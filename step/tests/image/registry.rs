@@ -1,5 +1,6 @@
 //! A real registry on a free port of this machine.
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -51,14 +52,14 @@ impl Registry {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.yml");
         fs::write(&config, configuration(&dir, options)).unwrap();
-        let mut child = Command::new("docker-registry")
+        let mut child = Command::new(env::var("SLIPWAY_REGISTRY_PROGRAM").unwrap_or_else(|_| "docker-registry".into()))
             .arg("serve")
             .arg(&config)
             .env("OTEL_TRACES_EXPORTER", "none")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("docker-registry does not start ({error}); install it: apt-get install docker-registry"));
+            .unwrap_or_else(|error| panic!("docker-registry does not start ({error}); run hack/test, or install it: apt-get install docker-registry"));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(String::new()));
         let port = loop {

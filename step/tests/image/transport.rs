@@ -225,6 +225,58 @@ fn an_identity_token_buys_a_token() {
     );
 }
 
+#[rstest]
+#[case::it_has_the_blobs("200 OK", 0)]
+#[case::it_asks_who_we_are("401 Unauthorized", 1)]
+fn another_server_learns_nothing_of_us(#[case] status: &'static str, #[case] code: i32) {
+    let storage = Server::start(move |port, _| {
+        let challenge = format!("Bearer realm=\"http://127.0.0.1:{port}/token\"");
+        answer(status, &[("WWW-Authenticate", &challenge)])
+    });
+    let elsewhere = format!("http://127.0.0.1:{}/blob", storage.port);
+    let registry = Server::start(move |_, request| {
+        if request.starts_with("HEAD") {
+            return answer("307 Temporary Redirect", &[("Location", &elsewhere)]);
+        }
+        if header(request, "authorization").is_none() {
+            return answer("401 Unauthorized", &[("WWW-Authenticate", "Basic realm=\"r\"")]);
+        }
+        answer("200 OK", &[])
+    });
+    let host = format!("127.0.0.1:{}", registry.port);
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("config.json");
+    let config = json!({"auths": {&host: {"username": "u", "password": "p"}}, "HttpHeaders": {"X-Team": "red"}});
+    fs::write(&file, config.to_string()).unwrap();
+    let path = file.to_str().unwrap();
+
+    let ran = push(&format!("{host}/app:1"), &["--secret-path", path, "--insecure=true"]);
+
+    if code == 0 {
+        ran.succeeded();
+    } else {
+        ran.failed(code);
+    }
+    let seen = storage.requests("");
+    assert!(!seen.is_empty());
+    for request in seen {
+        assert!(request.starts_with("HEAD /blob "), "{request}");
+        assert_eq!((header(&request, "authorization"), header(&request, "x-team")), (None, None));
+    }
+    assert!(registry.requests("HEAD").iter().all(|head| header(head, "x-team") == Some("red")));
+}
+
+#[test]
+fn servers_that_lead_in_a_circle_are_left() {
+    let registry = Server::start(|port, request| {
+        let asked = header(request, "host").unwrap();
+        let other = if asked.starts_with("localhost") { "127.0.0.1" } else { "localhost" };
+        answer("307 Temporary Redirect", &[("Location", &format!("http://{other}:{port}/v2/"))])
+    });
+    let log = push(&format!("127.0.0.1:{}/a:1", registry.port), &["--insecure=true"]).failed(1);
+    assert!(log.contains("led on to another server more than 5 times"), "{log}");
+}
+
 #[test]
 fn a_proxy_of_the_environment_is_used() {
     let registry = Registry::start(&Options { tls: true, ..Options::default() });
