@@ -6,4 +6,7 @@
 
 mod cluster;
 mod crds;
+mod golden;
+mod readme;
+mod tidy;
 mod verdicts;

@@ -20,6 +20,7 @@ fn canceled() -> BuildRun {
 }
 
 /// A pod with the steps source-default, build and image-processing, and this status.
+#[expect(clippy::needless_pass_by_value, reason = "callers write the status in place")]
 fn pod(status: Value) -> Pod {
     let containers = ["step-source-default", "step-build", "step-image-processing"];
     serde_json::from_value(json!({

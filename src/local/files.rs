@@ -3,7 +3,7 @@
 //! Invariant: every object of ours has passed the schema of its CustomResourceDefinition before it gets here.
 //! Invariant: the content of Secrets and ConfigMaps is dropped on the way in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -50,7 +50,7 @@ pub struct Files {
     pub(super) builds: BTreeMap<Key, Build>,
     pub(super) strategies: BTreeMap<Key, Strategy>,
     pub(super) secrets: BTreeMap<Key, SecretFacts>,
-    pub(super) config_maps: BTreeMap<Key, ()>,
+    pub(super) config_maps: BTreeSet<Key>,
     pub(super) service_accounts: BTreeMap<Key, ServiceAccount>,
     pub(super) namespaces: BTreeMap<String, NamespaceFacts>,
     /// An object could not be read at all, so that what refers to it cannot be judged.
@@ -97,17 +97,17 @@ impl Files {
             (_, "BuildRun") if own => {
                 self.ours(document, BuildRun::KIND, refusals, notes, |f, k, run| {
                     f.buildruns.insert(k, run)
-                })
+                });
             }
             (_, "Build") if own => {
                 self.ours(document, Build::KIND, refusals, notes, |f, k, build| {
                     f.builds.insert(k, build)
-                })
+                });
             }
             (_, "BuildStrategy") if own => {
                 self.ours(document, BuildStrategy::KIND, refusals, notes, |f, k, strategy| {
                     f.strategies.insert(k, Strategy::Namespaced(strategy))
-                })
+                });
             }
             (_, "ClusterBuildStrategy") if own => {
                 self.ours(
@@ -122,8 +122,9 @@ impl Files {
                 let facts = secret_facts(value);
                 self.core(document, "Secret", refusals, |f, k, _: Meta| f.secrets.insert(k, facts));
             }
-            ("v1", "ConfigMap") => self
-                .core(document, "ConfigMap", refusals, |f, k, _: Meta| f.config_maps.insert(k, ())),
+            ("v1", "ConfigMap") => self.core(document, "ConfigMap", refusals, |f, k, _: Meta| {
+                f.config_maps.insert(k).then_some(())
+            }),
             ("v1", "ServiceAccount") => {
                 self.core(document, "ServiceAccount", refusals, |f, k, account| {
                     f.service_accounts.insert(k, account)
@@ -139,7 +140,7 @@ impl Files {
                     f.namespaces.entry(name).or_default().restricted =
                         enforce.as_deref() == Some("restricted");
                     None::<()>
-                })
+                });
             }
             ("v1", "LimitRange") => self.core(
                 document,
@@ -152,7 +153,7 @@ impl Files {
                         limits
                             .into_iter()
                             .filter(|limit| limit.type_ == "Container")
-                            .flat_map(|limit| limit.min)
+                            .filter_map(|limit| limit.min)
                             .flatten(),
                     );
                     None::<()>
@@ -175,7 +176,7 @@ impl Files {
             ("", _) => refusals.push(problem(document, "apiVersion", "Required value".into())),
             (_, "") => refusals.push(problem(document, "kind", "Required value".into())),
             (version, kind) => {
-                notes.push(Note(format!("{}: {version} {kind} is not used here", document.file)))
+                notes.push(Note(format!("{}: {version} {kind} is not used here", document.file)));
             }
         }
     }
@@ -287,7 +288,7 @@ fn secret_facts(value: &Value) -> SecretFacts {
         .and_then(|map| serde_json::from_value(map.clone()).ok());
     SecretFacts {
         type_: value.get("type").and_then(Value::as_str).map(String::from),
-        annotations: annotations.unwrap_or_else(BTreeMap::new),
+        annotations: annotations.unwrap_or_default(),
     }
 }
 

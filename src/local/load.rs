@@ -170,17 +170,17 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
     }
     let secrets = presences(
         "Secret",
-        secret_names,
-        named.secret_keys,
-        &files.secrets,
+        &secret_names,
+        &named.secret_keys,
+        |key| files.secrets.get(key).cloned(),
         &namespace,
         &mut assumptions,
     );
     let config_maps = presences(
         "ConfigMap",
-        named.config_maps,
-        named.config_map_keys,
-        &files.config_maps,
+        &named.config_maps,
+        &named.config_map_keys,
+        |key| files.config_maps.contains(key).then_some(()),
         &namespace,
         &mut assumptions,
     );
@@ -200,19 +200,19 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
 }
 
 /// What is known of the objects that a run names. Those that only have `keys` in it are not judged, but assumed all the same.
-fn presences<T: Clone>(
+fn presences<T>(
     kind: &str,
-    names: BTreeSet<String>,
-    keys: BTreeSet<String>,
-    held: &BTreeMap<Key, T>,
+    names: &BTreeSet<String>,
+    keys: &BTreeSet<String>,
+    held: impl Fn(&Key) -> Option<T>,
     namespace: &str,
     assumptions: &mut Vec<Note>,
 ) -> BTreeMap<String, Presence<T>> {
     let mut look = |name: &String| {
         let key = (namespace.to_owned(), name.clone());
-        held.get(&key).cloned().map_or_else(|| assumed(kind, &key, assumptions), Presence::Found)
+        held(&key).map_or_else(|| assumed(kind, &key, assumptions), Presence::Found)
     };
-    for name in keys.difference(&names) {
+    for name in keys.difference(names) {
         look(name);
     }
     names.iter().map(|name| (name.clone(), look(name))).collect()

@@ -78,7 +78,7 @@ impl<'a> Effective<'a> {
         let buildrun = &roots.buildrun;
         let env = merged_env(&spec.env, &buildrun.spec.env);
         let (steps, volumes) =
-            strategy.map(|strategy| strategy.spec()).map_or_else(Default::default, |strategy| {
+            strategy.map(Strategy::spec).map_or_else(Default::default, |strategy| {
                 (steps(strategy, spec, buildrun), volumes(strategy, spec, buildrun))
             });
         let env_writes_output = env.iter().any(|(_, _, variable)| variable_writes_output(variable));
@@ -311,12 +311,11 @@ fn merged_env<'a>(build: &'a [EnvVar], run: &'a [EnvVar]) -> Vec<(Author, usize,
         build.iter().enumerate().map(|(place, variable)| (variable.name.as_str(), place)).collect();
     for (index, variable) in run.iter().enumerate() {
         let entry = (Author::BuildRun, index, variable);
-        match places.get(variable.name.as_str()) {
-            Some(place) => merged[*place] = entry,
-            None => {
-                places.insert(&variable.name, merged.len());
-                merged.push(entry);
-            }
+        if let Some(place) = places.get(variable.name.as_str()) {
+            merged[*place] = entry;
+        } else {
+            places.insert(&variable.name, merged.len());
+            merged.push(entry);
         }
     }
     merged

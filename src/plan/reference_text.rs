@@ -99,10 +99,7 @@ fn parse(text: &str, start: usize) -> Option<Reference<'_>> {
 /// The target and how many bytes of the body it takes, the closing parenthesis included.
 fn parse_param(body: &str) -> Option<(Target<'_>, usize)> {
     let rest = body.strip_prefix("inputs.").unwrap_or(body).strip_prefix("params")?;
-    let (name, rest) = match parse_name(rest) {
-        Some(parsed) => parsed,
-        None => return nested(body, rest),
-    };
+    let Some((name, rest)) = parse_name(rest) else { return nested(body, rest) };
     let (part, rest) = parse_part(rest).unwrap_or((Part::Whole, rest));
     match rest.strip_prefix(')') {
         Some(rest) => Some((Target::Param { name, part }, body.len() - rest.len())),

@@ -65,7 +65,7 @@ impl Namespace {
 
     /// One that enforces the Pod Security Standard `restricted`.
     pub fn restricted(test: &str) -> Self {
-        Self::labelled(test, shared_turn(), &["pod-security.kubernetes.io/enforce=restricted"])
+        Self::labelled(test, shared_turn(), &[("pod-security.kubernetes.io/enforce", "restricted")])
     }
 
     /// No other test of this tier runs while this one is there: for measurements.
@@ -74,22 +74,16 @@ impl Namespace {
         Self::labelled(test, Turn::Alone { _guard: guard }, &[])
     }
 
-    fn labelled(test: &str, turn: Turn, labels: &[&str]) -> Self {
+    fn labelled(test: &str, turn: Turn, labels: &[(&str, &str)]) -> Self {
         variable("SLIPWAY_NODE");
         let namespace = Self { name: format!("test-{test}-{}", std::process::id()), _turn: turn };
-        let name = namespace.name.as_str();
-        run(kubectl(&["create", "namespace", name]), "");
-        for label in labels {
-            run(kubectl(&["label", "namespace", name, label]), "");
-        }
+        let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        let metadata = json!({ "name": namespace.name, "labels": labels });
+        let document = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+        run(kubectl(&["create", "-f", "-"]), &document.to_string());
         // Pods are refused before the one is there, and wait a minute for the other.
-        namespace.kubectl(&["wait", "--for=create", "--timeout=300s", "serviceaccount/default"]);
-        namespace.kubectl(&[
-            "wait",
-            "--for=create",
-            "--timeout=300s",
-            "configmap/kube-root-ca.crt",
-        ]);
+        let awaited = ["serviceaccount/default", "configmap/kube-root-ca.crt"];
+        namespace.kubectl(&[&["wait", "--for=create", "--timeout=180s"], &awaited[..]].concat());
         namespace
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing is skipped; without a cluster every test here fails and says how to get one.
 
+mod base_image;
 mod documents;
 mod door;
 mod gate;

@@ -51,16 +51,19 @@ fn an_empty_image_finds_the_registry(
     let namespace = Namespace::new(&format!("names-{name}"));
     namespace.apply(&push_secret("SLIPWAY_REGISTRY_AUTH"));
     let mut pod = pushing_from_an_empty_image(&namespace, &output(&namespace));
-    trust(&namespace, &mut pod);
+    if name == "tls" {
+        trust(&namespace, &mut pod);
+    }
     let run = namespace.run_pod(&pod).expect_success();
-    let digest = &run.results(IMAGE_PROCESSING)["shp-image-digest"];
+    assert!(run.results(IMAGE_PROCESSING)["shp-image-digest"].starts_with("sha256:"));
 
     // What the registry heard from the pod.
     let path = format!("{}/{log}", variable("SLIPWAY_SERVICES_LOGS"));
     let log = std::fs::read_to_string(&path).unwrap().replace('"', "");
-    let uri = format!(" http.request.uri=/v2/{}/manifests/", namespace.name());
+    let uri = format!(" http.request.uri=/v2/{}/", namespace.name());
     let requests: Vec<_> = log.lines().filter(|line| line.contains(&uri)).collect();
-    assert!(requests.iter().any(|line| line.contains(digest.as_str())), "{digest}: {requests:?}");
+    let pushed = |line: &&str| line.contains("method=PUT") && line.contains("/manifests/1 ");
+    assert!(requests.iter().any(pushed), "{requests:?}");
     let host = format!(" http.request.host={} ", variable(registry));
     let of_others: Vec<_> = requests.iter().filter(|line| !line.contains(&host)).collect();
     assert!(of_others.is_empty(), "{of_others:?}");
@@ -80,13 +83,10 @@ fn an_empty_image_trusts_nobody_by_itself() {
 fn a_registry_without_an_address() {
     let namespace = Namespace::new("names-none");
     let output = json!({ "image": "registry.nowhere.test:5000/app:1", "insecure": true });
-    let mut pod = pushing_from_an_empty_image(&namespace, &output);
-    trust(&namespace, &mut pod);
-    let run = namespace.run_pod(&pod);
+    let run = namespace.run_pod(&pushing_from_an_empty_image(&namespace, &output));
     assert_eq!(run.exit_code("step-source-default"), 0);
     assert_eq!(run.exit_code(IMAGE_PROCESSING), 1);
     let log = run.log(IMAGE_PROCESSING);
-    let said =
-        "cannot answer for registry.nowhere.test:5000/app:1 at registry registry.nowhere.test:5000";
-    assert!(log.contains(said) && log.contains("no records found"), "{log}");
+    let image = "registry.nowhere.test:5000/app:1";
+    assert!(log.contains(image) && log.contains("dns error"), "{log}");
 }

@@ -185,7 +185,7 @@ fn a_restricted_namespace_refuses_root() {
     SHIPWRIGHT_MANAGED,
     "step-image-processing",
     1,
-    "(401); check the push secret: its user, its password and what it may write"
+    "(401 Unauthorized: authentication required); check the push secret: its user, its password and what it may write"
 )]
 fn a_wrong_password(
     #[case] name: &str,

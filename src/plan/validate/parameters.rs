@@ -16,6 +16,7 @@ const RESERVED_PREFIX: &str = "shp-";
 pub type Given<'a> = (&'a ParamValue, &'a Site, usize);
 
 /// Judges values; `complete` says that every required parameter must have one by now.
+#[expect(clippy::too_many_lines, reason = "one table of eight verdicts in upstream's order")]
 pub fn validate(
     declared: &[Parameter],
     given: &[Given<'_>],

@@ -281,7 +281,7 @@ fn credentials(loaded: &Loaded, secrets: Vec<String>) -> Vec<Credential> {
         let name = || secret.clone();
         match facts.type_.as_deref() {
             Some("kubernetes.io/dockerconfigjson") => {
-                found.push(Credential::DockerConfig { secret: name() })
+                found.push(Credential::DockerConfig { secret: name() });
             }
             Some("kubernetes.io/dockercfg") => found.push(Credential::Dockercfg { secret: name() }),
             Some("kubernetes.io/basic-auth") => {

@@ -41,7 +41,9 @@ impl Context<'_> {
         let mut found = Vec::new();
         let mut look = |site: &Site, base: &str, path: &str, text: &Text<'_>| {
             let is_item = matches!(text, Text::List(_));
-            let is_expanded = is_item || path.starts_with("env[") && path.ends_with(".value");
+            let is_expanded = is_item
+                || path.starts_with("env[")
+                    && path.rsplit_once('.').is_some_and(|(_, field)| field == "value");
             for (index, text) in text.strings().enumerate() {
                 let item = if is_item { format!("[{index}]") } else { String::new() };
                 let place =
@@ -60,19 +62,19 @@ impl Context<'_> {
         for (index, step) in self.strategy.spec().steps.iter().enumerate() {
             let base = format!("steps[{index}].");
             visit_step(&mut step.clone(), &mut |path, text| {
-                look(&self.strategy_site, &base, path, &text)
+                look(&self.strategy_site, &base, path, &text);
             });
         }
         for (index, volume) in self.effective.volumes.iter().enumerate() {
             let (site, base) = self.volume_place(index, &volume.name);
             visit_volume(&mut volume.clone(), &mut |path, text| {
-                look(site, &format!("{base}."), path, &text)
+                look(site, &format!("{base}."), path, &text);
             });
         }
         for (author, index, variable) in &self.effective.env {
             let base = format!("env[{index}]");
             visit_variable(&mut (*variable).clone(), &base, &mut |path, text| {
-                look(self.of(*author), "", path, &text)
+                look(self.of(*author), "", path, &text);
             });
         }
         found.extend(self.values(&declared));
