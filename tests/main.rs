@@ -7,6 +7,8 @@
 mod cluster;
 mod crds;
 mod golden;
+mod properties;
 mod readme;
+mod sessions;
 mod tidy;
 mod verdicts;
