@@ -167,7 +167,9 @@ fn a_run_that_takes_too_long_is_ended_by_kubelet() {
         ("False", "BuildRunTimeout", "BuildRun run failed to finish within 3s")
     );
     assert_eq!((verdict.status.failure_details, verdict.next), (None, Next::Finished));
-    assert_eq!((ended.exit_code("step-long"), ended.exit_code("step-later")), (143, 143));
+    assert_eq!(ended.exit_code("step-long"), 143);
+    // Told itself, or woken by the one before, whichever comes first.
+    assert!([143, 1].contains(&ended.exit_code("step-later")));
     assert_eq!(ended.log("step-long"), "long\n");
 }
 

@@ -1,6 +1,7 @@
 //! How long a build's pod takes to start, beside the smallest pod there is.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::Pod;
@@ -9,7 +10,7 @@ use serde_json::json;
 use super::harness::Namespace;
 use super::steps::{STEP, run_of, step};
 
-/// How much longer five steps may take to start than one container.
+/// How much longer a pod of five steps may take than one of one container, when neither has work to do.
 const MOST: Duration = Duration::from_millis(1500);
 
 /// How often something is measured: `hack/bench` measures more often than a test does.
@@ -18,6 +19,11 @@ pub fn rounds(of_a_test: usize) -> usize {
         Ok(rounds) => rounds.parse().expect("SLIPWAY_BENCH_ROUNDS is a number"),
         Err(_) => of_a_test,
     }
+}
+
+/// Shows figures also where a test's own output is kept back.
+pub fn show(figures: &str) {
+    std::io::stdout().write_all(figures.as_bytes()).unwrap();
 }
 
 /// From the request to the last step's program, and to the pod's end as a watch shows it.
@@ -41,11 +47,15 @@ fn five_steps_start_nearly_as_fast_as_one_container() {
     }))
     .unwrap();
     // In turns, so that both meet the same load; the first turn warms up what both use.
-    let mut turns: Vec<_> = (0..=rounds(7))
-        .map(|_| [run(&namespace, &bare, "only"), run(&namespace, &five, "step-five")])
+    let mut turns: Vec<_> = (0..=rounds(5))
+        .map(|turn| {
+            [run(&namespace, &bare, turn, "only"), run(&namespace, &five, turn, "step-five")]
+        })
         .collect();
     turns.remove(0);
-    let mut figures = String::new();
+    let mut figures = String::from(
+        "\n| from the request | bare pod | five steps | |\n| --- | ---: | ---: | ---: |\n",
+    );
     let mut compare = |what: &str, of: fn(&Times) -> Duration| {
         let one = median(turns.iter().map(|[bare, _]| of(bare)));
         let all = median(turns.iter().map(|[_, five]| of(five)));
@@ -60,12 +70,10 @@ fn five_steps_start_nearly_as_fast_as_one_container() {
         .unwrap();
         more
     };
-    let more = [
-        compare("to the last program", |times| times.started),
-        compare("to the pod's end", |times| times.ended),
-    ];
-    println!("\n{figures}");
-    assert!(more.iter().all(|more| *more <= MOST), "{figures}");
+    compare("to the last program", |times| times.started);
+    let more = compare("to the pod's end", |times| times.ended);
+    show(&figures);
+    assert!(more <= MOST, "{more:?}");
 }
 
 fn median(times: impl Iterator<Item = Duration>) -> Duration {
@@ -74,12 +82,13 @@ fn median(times: impl Iterator<Item = Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Runs the pod, whose last container prints the time.
-fn run(namespace: &Namespace, pod: &Pod, last: &str) -> Times {
+/// Runs the pod, whose last container prints the time, under a name of its own.
+fn run(namespace: &Namespace, pod: &Pod, turn: usize, last: &str) -> Times {
+    let mut pod = pod.clone();
+    pod.metadata.name = pod.metadata.name.map(|name| format!("{name}-{turn}"));
     let asked = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let ended = namespace.run_pod(pod).expect_success();
+    let ended = namespace.run_pod(&pod).expect_success();
     let seen = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let printed = Duration::from_nanos(ended.log(last).trim_end().parse().unwrap());
-    namespace.kubectl(&["delete", "pod", pod.metadata.name.as_deref().unwrap()]);
     Times { started: printed.checked_sub(asked).unwrap(), ended: seen.checked_sub(asked).unwrap() }
 }
