@@ -111,7 +111,11 @@ fn a_pod_that_waits() {
         let verdict = judge(&run(), Some(&pod(status)));
         assert_eq!(condition(&verdict), ("Unknown", reason, message));
         // No node has the pod, so nobody else ends it: of its 90 seconds, 60 are left.
-        assert!(matches!(verdict.next, Next::Again(left) if left.as_secs() == 60), "{:?}", verdict.next);
+        assert!(
+            matches!(verdict.next, Next::Again(left) if left.as_secs() == 60),
+            "{:?}",
+            verdict.next
+        );
         assert_eq!(verdict.status.completion_time, None);
     }
 }
