@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Error, Exit, FileArguments, Format, print_text};
 use crate::local::{self, Files, Located, Note};
-use crate::plan::{Expansion, Settings, expand, validate};
+use crate::plan::{Expansion, Settings, expand, not_built, validate};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -74,7 +74,9 @@ fn plan(arguments: &RenderArguments) -> Outcome {
     match validate(&chosen.loaded, &Settings::default()) {
         Ok(checked) if problems.is_empty() => {
             notes.extend(chosen.assumptions);
-            Outcome { expansion: Ok(expand(&checked)), notes }
+            let expansion = expand(&checked);
+            notes.extend(not_built(&expansion.pod).into_iter().map(Note));
+            Outcome { expansion: Ok(expansion), notes }
         }
         outcome => {
             let refusals = outcome.err().unwrap_or_default();

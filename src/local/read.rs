@@ -88,7 +88,8 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     for entry in fs::read_dir(path).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
         let ending = file.extension().and_then(|ending| ending.to_str());
-        if file.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
+        // A link that leads nowhere is told of when it is read.
+        if !file.is_dir() && ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
             files.push(file);
         }
     }

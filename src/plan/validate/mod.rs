@@ -354,6 +354,14 @@ fn with_build(
     found.extend(scheduling::scheduler_name(&run_site, own.scheduler_name.as_deref()));
     found.extend(scheduling::runtime_class_name(&run_site, own.runtime_class_name.as_deref()));
     found.extend(platforms(&build_site, &run_site, effective));
+    found.extend(build::env(&run_site, &own.env, settings).into_iter().filter_map(
+        |mut refusal| {
+            // Forbidden names have been told; upstream finds the others when the API server refuses the pod.
+            let is_new = refusal.reason != reasons::SPEC_ENV_NAME_FORBIDDEN;
+            refusal.reason = reasons::TASK_RUN_GENERATION_FAILED;
+            is_new.then_some(refusal)
+        },
+    ));
     let Some(strategy) = effective.strategy else { return found };
 
     let (substitution, unresolved) = substitution;
