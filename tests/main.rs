@@ -9,6 +9,7 @@ mod crds;
 mod golden;
 mod properties;
 mod readme;
+mod refusals;
 mod sessions;
 mod tidy;
 mod verdicts;

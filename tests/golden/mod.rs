@@ -6,8 +6,10 @@
 //! A case is one file of `cases/`: the expectations first, then the objects. `INSTA_UPDATE=always` rewrites snapshots.
 
 mod expectations;
+mod mutations;
 mod print;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -32,16 +34,25 @@ pub struct Outcome {
 
 #[test]
 fn cases_are_as_expected() {
+    let mut failed = Vec::new();
     insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::glob!("cases/*.yaml", |path| {
             let (expectations, outcome) = run(path);
             insta::assert_snapshot!("pod", print::outcome(&outcome), &expectations.why);
-            expectations.check(&outcome);
-            if let Ok(expansion) = &outcome.expansion {
-                holds_for_every_pod(&expansion.pod, &expectations);
+            // All cases that fail, not only the first one.
+            let checked = catch_unwind(AssertUnwindSafe(|| {
+                expectations.check(&outcome);
+                if let Ok(expansion) = &outcome.expansion {
+                    holds_for_every_pod(&expansion.pod, &expectations);
+                }
+            }));
+            if checked.is_err() {
+                failed.push(path.display().to_string());
+                eprintln!("^ {}\n", path.display());
             }
         });
     });
+    assert_eq!(failed, Vec::<String>::new());
 }
 
 #[test]
@@ -78,7 +89,8 @@ pub fn run(case: &Path) -> (Expectations, Outcome) {
     }
     let lines = located.iter().map(|located| {
         let refusal = &located.refusal;
-        format!("{}: {}: {}: {}", refusal.at, refusal.field, refusal.reason, refusal.message)
+        let message = refusal.message.replace(&case.display().to_string(), "CASE");
+        format!("{}: {}: {}: {message}", refusal.at, refusal.field, refusal.reason)
     });
     let lines: Vec<String> = lines.collect();
     let expansion = expansion.filter(|_| lines.is_empty()).ok_or(lines);

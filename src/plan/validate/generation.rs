@@ -43,7 +43,7 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// All refusals, in the order in which upstream generates the pod; then what only Tekton looks at.
-    pub fn refusals(&self, unresolved: &[UnresolvedDefault]) -> Vec<Refusal> {
+    pub fn refusals(&self, unresolved: &[UnresolvedDefault], texts: Vec<Refusal>) -> Vec<Refusal> {
         let mut found = self.merging();
         found.extend(self.volumes());
         found.extend(self.output());
@@ -52,7 +52,6 @@ impl Context<'_> {
         found.extend(self.parameters());
         found.extend(self.defaults(unresolved));
         found.extend(self.identity());
-        let texts = self.texts();
         let resolved = self.resolved.filter(|_| texts.is_empty());
         found.extend(texts);
         found.extend(self.steps(resolved));

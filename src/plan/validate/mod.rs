@@ -376,8 +376,11 @@ fn with_build(
         loaded,
         settings,
     };
-    found.extend(context.refusals(unresolved));
-    found.extend(mounted(&context));
+    let texts = context.texts();
+    // Names of objects are known once every reference in them is.
+    let mounted = if texts.is_empty() { mounted(&context) } else { Vec::new() };
+    found.extend(context.refusals(unresolved, texts));
+    found.extend(mounted);
     found
 }
 

@@ -1,6 +1,6 @@
 //! Values of parameters against what the strategy declares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::problems::Site;
 use crate::api::{ObjectKeyRef, ParamValue, Parameter, SingleValue, reasons};
@@ -15,63 +15,94 @@ const RESERVED_PREFIX: &str = "shp-";
 /// A value and where it was written.
 pub type Given<'a> = (&'a ParamValue, &'a Site, usize);
 
-/// Judges values; `complete` says that every required parameter must have one by now.
-#[expect(clippy::too_many_lines, reason = "one table of eight verdicts in upstream's order")]
+/// Judges values; `complete` says that every required parameter must have one by now, and where the missing would stand.
 pub fn validate(
     declared: &[Parameter],
     given: &[Given<'_>],
     complete: Option<&Site>,
 ) -> Vec<Refusal> {
-    let mut found = Vec::new();
-    let mut report = |offenders: Vec<(String, Option<Given<'_>>)>, reason, text: &str| {
-        let Some((_, first)) = offenders.first() else { return };
-        let names: Vec<&str> = offenders.iter().map(|(name, _)| name.as_str()).collect();
-        let message = format!("{text}{}", names.join(", "));
-        match (first, complete) {
-            (Some((_, site, index)), _) => {
-                found.push(site.refuse(&format!("paramValues[{index}]"), reason, message));
-            }
-            (None, Some(site)) => found.push(site.refuse("paramValues", reason, message)),
-            (None, None) => {}
-        }
-    };
-
-    let named = |matches: &dyn Fn(&str) -> bool| -> Vec<(String, Option<Given<'_>>)> {
-        given
-            .iter()
-            .filter(|(value, ..)| matches(&value.name))
-            .map(|given| (given.0.name.clone(), Some(*given)))
-            .collect()
-    };
-    let reserved = |name: &str| RESERVED.contains(&name) || name.starts_with(RESERVED_PREFIX);
-    report(
-        named(&reserved),
-        reasons::RESTRICTED_PARAMETERS_IN_USE,
-        "The following parameters are restricted and cannot be set: ",
-    );
-    let undefined =
-        |name: &str| !reserved(name) && !declared.iter().any(|parameter| parameter.name == name);
-    report(
-        named(&undefined),
-        reasons::UNDEFINED_PARAMETER,
-        "The following parameters are not defined in the build strategy: ",
-    );
-
+    let mut found = names(declared, given);
     // A later value of the same name wins, as in the merge of Build and BuildRun.
     let by_name: BTreeMap<&str, Given<'_>> =
         given.iter().map(|given| (given.0.name.as_str(), *given)).collect();
-    let judge = |offends: &dyn Fn(&Parameter, Option<&ParamValue>) -> usize| -> Vec<(String, Option<Given<'_>>)> {
-        declared
-            .iter()
-            .flat_map(|parameter| {
-                let given = by_name.get(parameter.name.as_str()).copied();
-                let times = offends(parameter, given.map(|(value, ..)| value));
-                std::iter::repeat_n((parameter.name.clone(), given), times)
-            })
-            .collect()
+    for rule in &RULES {
+        let offenders = declared.iter().flat_map(|parameter| {
+            let given = by_name.get(parameter.name.as_str()).copied();
+            let times = (rule.offends)(parameter, given.map(|(value, ..)| value));
+            std::iter::repeat_n((parameter.name.as_str(), given), times)
+        });
+        let offenders: Vec<_> = offenders.collect();
+        let Some((_, first)) = offenders.first() else { continue };
+        let names: Vec<&str> = offenders.iter().map(|(name, _)| *name).collect();
+        let message = format!("{}{}", rule.text, names.join(", "));
+        let (site, field) = match (first, complete) {
+            _ if rule.is_about_missing && complete.is_none() => continue,
+            (Some((_, site, index)), _) => (*site, format!("paramValues[{index}]")),
+            (None, Some(site)) => (site, "paramValues".to_owned()),
+            (None, None) => continue,
+        };
+        found.push(site.refuse(&field, rule.reason, message));
+    }
+    found
+}
+
+/// Values that nobody may give, and those of parameters that do not exist.
+fn names(declared: &[Parameter], given: &[Given<'_>]) -> Vec<Refusal> {
+    let declared: BTreeSet<&str> =
+        declared.iter().map(|parameter| parameter.name.as_str()).collect();
+    let is_reserved = |name: &str| RESERVED.contains(&name) || name.starts_with(RESERVED_PREFIX);
+    let (reserved, others): (Vec<&Given<'_>>, Vec<&Given<'_>>) =
+        given.iter().partition(|(value, ..)| is_reserved(&value.name));
+    let undefined =
+        others.into_iter().filter(|(value, ..)| !declared.contains(value.name.as_str()));
+    let refuse = |offenders: Vec<&Given<'_>>, reason, text: &str| {
+        let (_, site, index) = offenders.first()?;
+        let names: Vec<&str> = offenders.iter().map(|(value, ..)| value.name.as_str()).collect();
+        Some(site.refuse(
+            &format!("paramValues[{index}]"),
+            reason,
+            format!("{text}{}", names.join(", ")),
+        ))
     };
-    report(
-        judge(&|parameter, given| {
+    let reserved = refuse(
+        reserved,
+        reasons::RESTRICTED_PARAMETERS_IN_USE,
+        "The following parameters are restricted and cannot be set: ",
+    );
+    let undefined = refuse(
+        undefined.collect(),
+        reasons::UNDEFINED_PARAMETER,
+        "The following parameters are not defined in the build strategy: ",
+    );
+    reserved.into_iter().chain(undefined).collect()
+}
+
+/// What a declared parameter's value must be.
+struct Rule {
+    reason: &'static str,
+    /// Beginning of the message, in front of the names.
+    text: &'static str,
+    /// How often a parameter is named.
+    offends: fn(&Parameter, Option<&ParamValue>) -> usize,
+    is_about_missing: bool,
+}
+
+impl Rule {
+    const fn new(
+        reason: &'static str,
+        text: &'static str,
+        offends: fn(&Parameter, Option<&ParamValue>) -> usize,
+    ) -> Self {
+        Self { reason, text, offends, is_about_missing: false }
+    }
+}
+
+/// In the order in which upstream reports.
+const RULES: [Rule; 6] = [
+    Rule::new(
+        reasons::WRONG_PARAMETER_VALUE_TYPE,
+        "The values for the following parameters are using the wrong type: ",
+        |parameter, given| {
             usize::from(given.is_some_and(|given| {
                 if is_array(parameter) {
                     inline_keys(&single(given)) > 0
@@ -79,13 +110,14 @@ pub fn validate(
                     given.values.is_some()
                 }
             }))
-        }),
-        reasons::WRONG_PARAMETER_VALUE_TYPE,
-        "The values for the following parameters are using the wrong type: ",
-    );
-    if complete.is_some() {
-        report(
-            judge(&|parameter, given| {
+        },
+    ),
+    Rule {
+        is_about_missing: true,
+        ..Rule::new(
+            reasons::MISSING_PARAMETER_VALUES,
+            "The following parameters are required but no value has been provided: ",
+            |parameter, given| {
                 let has_default = if is_array(parameter) {
                     parameter.defaults.is_some()
                 } else {
@@ -94,42 +126,39 @@ pub fn validate(
                 let has_value = given
                     .is_some_and(|given| given.values.is_some() || inline_keys(&single(given)) > 0);
                 usize::from(!has_default && !has_value)
-            }),
-            reasons::MISSING_PARAMETER_VALUES,
-            "The following parameters are required but no value has been provided: ",
-        );
-    }
-    report(
-        judge(&|_, given| {
+            },
+        )
+    },
+    Rule::new(
+        reasons::INCONSISTENT_PARAMETER_VALUES,
+        "The following parameters have more than one of 'configMapValue', 'secretValue', and 'value' set: ",
+        |_, given| {
             usize::from(
                 given.is_some_and(|given| all(given).iter().any(|value| inline_keys(value) > 1)),
             )
-        }),
-        reasons::INCONSISTENT_PARAMETER_VALUES,
-        "The following parameters have more than one of 'configMapValue', 'secretValue', and 'value' set: ",
-    );
-    report(
-        judge(&|_, given| {
+        },
+    ),
+    Rule::new(
+        reasons::EMPTY_ARRAY_ITEM_PARAMETER_VALUES,
+        "The values for the following array parameters are containing at least one item where none of 'configMapValue', 'secretValue', and 'value' are set: ",
+        |_, given| {
             let items = given.and_then(|given| given.values.as_ref());
             usize::from(
                 items.is_some_and(|items| items.iter().any(|value| inline_keys(value) == 0)),
             )
-        }),
-        reasons::EMPTY_ARRAY_ITEM_PARAMETER_VALUES,
-        "The values for the following array parameters are containing at least one item where none of 'configMapValue', 'secretValue', and 'value' are set: ",
-    );
-    report(
-        judge(&|_, given| incomplete(given, |value| value.config_map_value.as_ref())),
+        },
+    ),
+    Rule::new(
         reasons::INCOMPLETE_CONFIG_MAP_VALUE_PARAMETER_VALUES,
         "The values for the following parameters are containing a 'configMapValue' with an empty 'name' or 'key': ",
-    );
-    report(
-        judge(&|_, given| incomplete(given, |value| value.secret_value.as_ref())),
+        |_, given| incomplete(given, |value| value.config_map_value.as_ref()),
+    ),
+    Rule::new(
         reasons::INCOMPLETE_SECRET_VALUE_PARAMETER_VALUES,
         "The values for the following parameters are containing a 'secretValue' with an empty 'name' or 'key': ",
-    );
-    found
-}
+        |_, given| incomplete(given, |value| value.secret_value.as_ref()),
+    ),
+];
 
 /// How many of the three keys of a single value are there.
 fn inline_keys(value: &SingleValue) -> usize {
