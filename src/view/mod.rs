@@ -1,0 +1,1 @@
+//! What people see: tables, lines and reports. Pure: from values to text.
