@@ -1,7 +1,7 @@
 //! The objects that the files hold, sorted by kind.
 //!
 //! Invariant: every object of ours has passed the schema of its CustomResourceDefinition before it gets here.
-//! Invariant: the content of Secrets and ConfigMaps is dropped on the way in.
+//! Invariant: the content of Secrets and ConfigMaps is taken off the objects on the way in and kept apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::contents::{self, Contents, Fault};
 use super::read::Document;
 use crate::api::{
     API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy,
@@ -52,6 +53,8 @@ pub struct Files {
     pub(super) config_maps: BTreeSet<Key>,
     pub(super) service_accounts: BTreeMap<Key, ServiceAccount>,
     pub(super) namespaces: BTreeMap<String, NamespaceFacts>,
+    /// What the Secrets and ConfigMaps hold.
+    pub contents: Contents,
     /// An object could not be read at all, so that what refers to it cannot be judged.
     pub incomplete: bool,
     /// File of each object, by kind, namespace and name.
@@ -119,11 +122,21 @@ impl Files {
             }
             ("v1", "Secret") => {
                 let facts = secret_facts(value);
-                self.core(document, "Secret", refusals, |f, k, _: Meta| f.secrets.insert(k, facts));
+                let (content, faults) = contents::of_secret(value);
+                refusals.extend(located(document, faults));
+                self.core(document, "Secret", refusals, |f, k, _: Meta| {
+                    f.contents.secrets.insert(k.clone(), content);
+                    f.secrets.insert(k, facts)
+                });
             }
-            ("v1", "ConfigMap") => self.core(document, "ConfigMap", refusals, |f, k, _: Meta| {
-                f.config_maps.insert(k).then_some(())
-            }),
+            ("v1", "ConfigMap") => {
+                let (content, faults) = contents::of_config_map(value);
+                refusals.extend(located(document, faults));
+                self.core(document, "ConfigMap", refusals, |f, k, _: Meta| {
+                    f.contents.config_maps.insert(k.clone(), content);
+                    f.config_maps.insert(k).then_some(())
+                });
+            }
             ("v1", "ServiceAccount") => {
                 self.core(document, "ServiceAccount", refusals, |f, k, account| {
                     f.service_accounts.insert(k, account)
@@ -300,6 +313,10 @@ fn secret_facts(value: &Value) -> SecretFacts {
         type_: value.get("type").and_then(Value::as_str).map(String::from),
         annotations: annotations.unwrap_or_default(),
     }
+}
+
+fn located(document: &Document, faults: Vec<Fault>) -> impl Iterator<Item = Located> {
+    faults.into_iter().map(|(field, message)| problem(document, &field, message))
 }
 
 fn problem(document: &Document, field: &str, message: String) -> Located {

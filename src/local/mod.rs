@@ -1,11 +1,19 @@
 //! This machine: files in.
 
+mod config_error;
+mod contents;
+mod environment;
 mod files;
 mod happening;
 mod load;
+mod pod_fields;
 mod read;
 
+pub use config_error::ConfigError;
+pub use contents::{ConfigMapContent, Contents, SecretContent};
+pub use environment::{environment, expanded};
 pub use files::{Files, Located, Note};
 pub use happening::Happening;
 pub use load::{ChooseError, Chosen, choose};
+pub use pod_fields::Machine;
 pub use read::{ReadError, read};

@@ -40,7 +40,7 @@ pub use observe::{Event, Next, Seen, Verdict, observe};
 pub use pod::{Expansion, expand};
 pub use references::{References, references};
 pub use refusal::{ObjectName, Refusal};
-pub use requests::larger;
+pub use requests::{larger, nanos};
 pub use settings::{ContainerTemplate, Requests, Settings};
 pub use step::Origin;
 pub use validate::{validate, validate_build};

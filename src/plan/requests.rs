@@ -20,14 +20,14 @@ pub fn keep_largest(steps: &mut [ResourceRequirements], minimum: &BTreeMap<Strin
     for resource in named {
         // `max_by_key` keeps the last of equals; the first one is what a reader expects.
         let largest =
-            (0..steps.len()).rev().max_by_key(|&index| request(&steps[index], resource).map(value));
+            (0..steps.len()).rev().max_by_key(|&index| request(&steps[index], resource).map(nanos));
         for (index, step) in steps.iter_mut().enumerate() {
             if Some(index) == largest {
                 continue;
             }
             let lowest = minimum.get(resource).cloned().unwrap_or_else(|| Quantity("0".into()));
             // Also where nothing is asked for: a LimitRange's default would be added to each.
-            if request(step, resource).is_none_or(|asked| value(&lowest) < value(asked)) {
+            if request(step, resource).is_none_or(|asked| nanos(&lowest) < nanos(asked)) {
                 step.requests.get_or_insert_with(BTreeMap::new).insert(resource.to_owned(), lowest);
             }
         }
@@ -36,7 +36,7 @@ pub fn keep_largest(steps: &mut [ResourceRequirements], minimum: &BTreeMap<Strin
 
 /// The larger of two quantities.
 pub fn larger(left: Quantity, right: Quantity) -> Quantity {
-    if value(&right) > value(&left) { right } else { left }
+    if nanos(&right) > nanos(&left) { right } else { left }
 }
 
 /// What a container asks for: its request, else its limit.
@@ -57,12 +57,12 @@ pub fn above_limit(resources: &ResourceRequirements) -> Vec<(&str, &Quantity, &Q
         .filter_map(|(resource, request)| {
             limits.get(resource).map(|limit| (resource.as_str(), request, limit))
         })
-        .filter(|(_, request, limit)| value(request) > value(limit))
+        .filter(|(_, request, limit)| nanos(request) > nanos(limit))
         .collect()
 }
 
 /// A quantity in units of 10⁻⁹, rounded up; saturates. Text that is no quantity counts as 0: the schema has refused it before.
-fn value(quantity: &Quantity) -> i128 {
+pub fn nanos(quantity: &Quantity) -> i128 {
     const NANO: i128 = 1_000_000_000;
     let text = quantity.0.trim();
     let digits = text
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn quantities_compare_by_value() {
+    fn quantities_compare_by_nanos() {
         for (smaller, larger) in [
             ("250m", "1"),
             ("0.5", "501m"),
@@ -151,7 +151,7 @@ mod tests {
             ("-1", "0"),
             ("1n", "1u"),
         ] {
-            assert!(value(&quantity(smaller)) < value(&quantity(larger)), "{smaller} < {larger}");
+            assert!(nanos(&quantity(smaller)) < nanos(&quantity(larger)), "{smaller} < {larger}");
         }
         for (left, right) in [
             ("1000m", "1"),
@@ -161,7 +161,7 @@ mod tests {
             (".5", "500m"),
             ("1E", "1000P"),
         ] {
-            assert_eq!(value(&quantity(left)), value(&quantity(right)), "{left} = {right}");
+            assert_eq!(nanos(&quantity(left)), nanos(&quantity(right)), "{left} = {right}");
         }
     }
 
