@@ -122,6 +122,19 @@ pub enum ConfigError {
         /// The container.
         container: String,
     },
+    /// The image's user is a number that no user may have.
+    #[error(
+        "container has runAsNonRoot and image has an invalid user id ({uid}). (Must be 1-(2147483647)): must be between 0 and 2147483647, inclusive (pod: {}, container: {container})",
+        go_quote(pod)
+    )]
+    ImageUser {
+        /// The number.
+        uid: i64,
+        /// Pod, namespace and uid, as the kubelet writes them.
+        pod: String,
+        /// The container.
+        container: String,
+    },
     /// The image's user is a name, behind which there may be root.
     #[error(
         "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root (pod: {}, container: {container})",

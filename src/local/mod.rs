@@ -8,6 +8,8 @@ mod happening;
 mod load;
 mod pod_fields;
 mod read;
+mod security;
+mod volume_files;
 
 pub use config_error::ConfigError;
 pub use contents::{ConfigMapContent, Contents, SecretContent};
@@ -17,3 +19,5 @@ pub use happening::Happening;
 pub use load::{ChooseError, Chosen, choose};
 pub use pod_fields::Machine;
 pub use read::{ReadError, read};
+pub use security::{Flavour, Privileges, privileges};
+pub use volume_files::{VolumeContent, VolumeFile, volume_files};

@@ -1,0 +1,239 @@
+//! What an engine must be told so that a container has what the same one would have on a cluster: user, capabilities, profiles.
+//!
+//! Invariant: never more privilege than on the cluster, where the container runtime is containerd; where an engine cannot give as
+//! much, that is said.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Capabilities, Container, Pod};
+
+use super::config_error::ConfigError;
+use super::pod_fields::namespace;
+
+/// Whose engine it is; they differ in what added capabilities mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    /// dockerd
+    Docker,
+    /// Podman's service
+    Podman,
+}
+
+/// A container's security context in the engine's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Privileges {
+    /// `uid[:gid]`, or a name of the image's in place of the uid. Where there is no gid it is the one that the image's
+    /// `/etc/passwd` has for the user, else 0.
+    pub user: String,
+    /// Capabilities to drop, without `CAP_`, or `ALL`.
+    pub cap_drop: Vec<String>,
+    /// Capabilities to add to what is left, without `CAP_`, or `ALL`.
+    pub cap_add: Vec<String>,
+    /// All capabilities and all devices.
+    pub privileged: bool,
+    /// Root filesystem that nobody can write to.
+    pub read_only: bool,
+    /// All of `/proc`.
+    pub unmasked: bool,
+    /// Profiles and flags, such as `seccomp=unconfined` and `no-new-privileges`.
+    pub security_options: Vec<String>,
+    /// Capabilities that this engine cannot hold ready for a program that gains root in this container, such as a setuid one.
+    pub out_of_reach: Vec<String>,
+}
+
+/// What containerd gives to containers.
+const CLUSTER_DEFAULT: [&str; 14] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+/// What Podman gives to containers.
+const PODMAN_DEFAULT: [&str; 11] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+const ALL: &str = "ALL";
+/// Largest id that Kubernetes accepts.
+const MOST_ID: i64 = 2_147_483_647;
+
+/// What to tell the engine. `image_user` is the `USER` of the image's configuration.
+pub fn privileges(
+    container: &Container,
+    pod: &Pod,
+    image_user: &str,
+    flavour: Flavour,
+) -> Result<Privileges, ConfigError> {
+    let context = container.security_context.clone().unwrap_or_default();
+    // The kubelet asks for the user's half alone: a group in the image's USER has no effect on a cluster.
+    let user = match (context.run_as_user, image_user.split(':').next().unwrap_or_default()) {
+        (Some(uid), _) => User::Uid(uid),
+        (None, "") => User::Uid(0),
+        (None, user) => user.parse().map_or_else(|_| User::Name(user.to_owned()), User::Uid),
+    };
+    if context.run_as_non_root == Some(true) {
+        check_non_root(container, pod, &user, context.run_as_user.is_some())?;
+    }
+    let is_root = match &user {
+        User::Uid(uid) => *uid == 0,
+        User::Name(name) => name == "root",
+    };
+    let user = match user {
+        User::Uid(uid) => uid.to_string(),
+        User::Name(name) => name,
+    };
+    let group = context.run_as_group.map(|gid| format!(":{gid}")).unwrap_or_default();
+    let privileged = context.privileged == Some(true);
+    let mut privileges = Privileges {
+        user: user + &group,
+        privileged,
+        read_only: context.read_only_root_filesystem == Some(true),
+        unmasked: context.proc_mount.as_deref() == Some("Unmasked"),
+        ..Privileges::default()
+    };
+    if !privileged {
+        let wanted = Wanted::of(context.capabilities.as_ref());
+        if is_root || flavour == Flavour::Docker {
+            (privileges.cap_drop, privileges.cap_add) = wanted.exactly();
+        } else {
+            (privileges.cap_drop, privileges.out_of_reach) = wanted.at_most();
+        }
+    }
+    let options = &mut privileges.security_options;
+    if context.allow_privilege_escalation == Some(false) {
+        options.push("no-new-privileges".into());
+    }
+    let seccomp = context.seccomp_profile.as_ref();
+    match seccomp.map(|profile| (profile.type_.as_str(), &profile.localhost_profile)) {
+        Some(("RuntimeDefault", _)) => {}
+        Some(("Localhost", profile)) if !privileged => {
+            let profile = profile.clone().unwrap_or_default();
+            return Err(ConfigError::Seccomp { container: container.name.clone(), profile });
+        }
+        // A kubelet confines only who asks for it.
+        _ => options.push("seccomp=unconfined".into()),
+    }
+    let apparmor = context.app_armor_profile.as_ref();
+    match apparmor.map(|profile| (profile.type_.as_str(), &profile.localhost_profile)) {
+        Some(("Unconfined", _)) => options.push("apparmor=unconfined".into()),
+        Some(("Localhost", Some(profile))) => options.push(format!("apparmor={profile}")),
+        _ => {}
+    }
+    let label = context.se_linux_options.unwrap_or_default();
+    let labels =
+        [("user", label.user), ("role", label.role), ("type", label.type_), ("level", label.level)];
+    options.extend(
+        labels
+            .into_iter()
+            .filter_map(|(part, value)| value.map(|value| format!("label={part}:{value}"))),
+    );
+    Ok(privileges)
+}
+
+enum User {
+    Uid(i64),
+    Name(String),
+}
+
+fn check_non_root(
+    container: &Container,
+    pod: &Pod,
+    user: &User,
+    is_asked: bool,
+) -> Result<(), ConfigError> {
+    let metadata = &pod.metadata;
+    let pod = format!(
+        "{}_{}({})",
+        metadata.name.as_deref().unwrap_or_default(),
+        namespace(pod),
+        metadata.uid.as_deref().unwrap_or_default()
+    );
+    let container = container.name.clone();
+    match user {
+        User::Uid(0) if is_asked => Err(ConfigError::RootUser { pod, container }),
+        User::Uid(0) => Err(ConfigError::RootImage { pod, container }),
+        User::Uid(uid) if !is_asked && !(0..=MOST_ID).contains(uid) => {
+            Err(ConfigError::ImageUser { uid: *uid, pod, container })
+        }
+        User::Uid(_) => Ok(()),
+        User::Name(user) => Err(ConfigError::NamedUser { user: user.clone(), pod, container }),
+    }
+}
+
+/// The capabilities that a container may have at most.
+struct Wanted {
+    /// All but `without`, whatever the kernel has.
+    all: bool,
+    without: BTreeSet<String>,
+    /// These, where it is not all.
+    these: BTreeSet<String>,
+}
+
+impl Wanted {
+    /// In containerd's order: `ALL` is added, `ALL` is dropped, then single ones are added, then dropped.
+    fn of(capabilities: Option<&Capabilities>) -> Self {
+        let names = |names: Option<&Vec<String>>| -> BTreeSet<String> {
+            names.into_iter().flatten().map(|name| plain(name)).collect()
+        };
+        let mut add = names(capabilities.and_then(|capabilities| capabilities.add.as_ref()));
+        let mut drop = names(capabilities.and_then(|capabilities| capabilities.drop.as_ref()));
+        let (adds_all, drops_all) = (add.remove(ALL), drop.remove(ALL));
+        let mut these: BTreeSet<String> =
+            if drops_all { BTreeSet::new() } else { CLUSTER_DEFAULT.map(String::from).into() };
+        these.extend(add);
+        these.retain(|name| !drop.contains(name));
+        Self { all: adds_all && !drops_all, without: drop, these }
+    }
+
+    /// What to drop and to add, for a user who has what is added.
+    fn exactly(self) -> (Vec<String>, Vec<String>) {
+        if self.all {
+            return (self.without.into_iter().collect(), vec![ALL.into()]);
+        }
+        (vec![ALL.into()], self.these.into_iter().collect())
+    }
+
+    /// What to drop of Podman's defaults, and what is missing then: whatever is added there is in effect for users without
+    /// privileges too, to whom a cluster gives nothing.
+    fn at_most(self) -> (Vec<String>, Vec<String>) {
+        let is_wanted = |name: &str| {
+            if self.all { !self.without.contains(name) } else { self.these.contains(name) }
+        };
+        let dropped: Vec<String> =
+            PODMAN_DEFAULT.into_iter().filter(|name| !is_wanted(name)).map(String::from).collect();
+        let dropped =
+            if dropped.len() == PODMAN_DEFAULT.len() { vec![ALL.into()] } else { dropped };
+        let beyond = |name: &String| !PODMAN_DEFAULT.contains(&name.as_str());
+        let out_of_reach = if self.all {
+            vec![ALL.into()]
+        } else {
+            self.these.into_iter().filter(beyond).collect()
+        };
+        (dropped, out_of_reach)
+    }
+}
+
+/// Upper case and without `CAP_`.
+fn plain(name: &str) -> String {
+    let name = name.to_ascii_uppercase();
+    name.strip_prefix("CAP_").map(String::from).unwrap_or(name)
+}
