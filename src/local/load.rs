@@ -1,7 +1,7 @@
 //! From the files' objects to one loaded run.
 //!
-//! Invariant: what the files do not hold is assumed to be there and listed, except Builds and strategies: without them there is
-//! nothing to run.
+//! Invariant: Builds and strategies that the files do not hold are absent: without them there is nothing to run. What else they do
+//! not hold is assumed to be there and listed, or absent where nobody could fetch it later; service accounts are always assumed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::files::{DEFAULT_NAMESPACE, Files, Key, Note};
 use crate::api::{Build, BuildRun, BuildRunSpec, ReferencedBuild, StrategyRef};
-use crate::plan::{Loaded, Presence, Roots, dns_subdomain, go_quote, references};
+use crate::plan::{ImageCommand, Loaded, Presence, Roots, dns_subdomain, go_quote, references};
 
 /// A run with everything that it depends on.
 #[derive(Debug)]
@@ -19,6 +19,15 @@ pub struct Chosen {
     pub loaded: Loaded,
     /// What was taken to be there.
     pub assumptions: Vec<Note>,
+}
+
+/// What becomes of Secrets and ConfigMaps that nobody holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// They will be there when the run is: it is judged as it would be on a cluster.
+    Assumed,
+    /// They will not be there: the run happens here.
+    Absent,
 }
 
 /// Why no run can be chosen.
@@ -59,9 +68,19 @@ pub enum ChooseError {
 /// Longest part of a Build's name in the name of its implied run.
 const IMPLIED_NAME: usize = 57;
 
+/// The run that the user named, with everything that it depends on, for whoever only looks at it.
+pub fn choose(files: &Files, name: Option<&str>, now: Timestamp) -> Result<Chosen, ChooseError> {
+    let buildrun = choose_run(files, name, now)?;
+    Ok(load(files, buildrun, Missing::Assumed, &BTreeMap::new()))
+}
+
 /// The run that the user named as `NAME` or `NAMESPACE/NAME`, the only one, or the implied run of the only Build. `now` is when
 /// a run that is not on a cluster yet was created.
-pub fn choose(files: &Files, name: Option<&str>, now: Timestamp) -> Result<Chosen, ChooseError> {
+pub fn choose_run(
+    files: &Files,
+    name: Option<&str>,
+    now: Timestamp,
+) -> Result<BuildRun, ChooseError> {
     let mut matching = files.buildruns.iter().filter(|((namespace, own), _)| {
         name.is_none_or(|name| name == own || name.split_once('/') == Some((namespace, own)))
     });
@@ -84,7 +103,7 @@ pub fn choose(files: &Files, name: Option<&str>, now: Timestamp) -> Result<Chose
         (None, _, None) => implied(files)?,
     };
     buildrun.metadata.creation_timestamp.get_or_insert(Time(now));
-    Ok(load(files, buildrun))
+    Ok(buildrun)
 }
 
 /// Names of objects, with their namespaces where they are in several.
@@ -120,31 +139,16 @@ fn implied(files: &Files) -> Result<BuildRun, ChooseError> {
     Ok(run)
 }
 
-fn load(files: &Files, buildrun: BuildRun) -> Chosen {
-    let namespace = buildrun.metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
+/// Everything that a run depends on. `image_commands` are the programs of the images that somebody has looked at.
+pub fn load(
+    files: &Files,
+    buildrun: BuildRun,
+    missing: Missing,
+    image_commands: &BTreeMap<String, ImageCommand>,
+) -> Chosen {
+    let namespace = namespace_of(&buildrun).to_owned();
     let key = |name: &str| (namespace.clone(), name.to_owned());
-    let presence = |found: Option<Build>| found.map_or(Presence::Absent, Presence::Found);
-    let build = buildrun
-        .spec
-        .build
-        .name
-        .as_ref()
-        .map(|name| presence(files.builds.get(&key(name)).cloned()));
-    let strategy_of = |reference: &StrategyRef| {
-        let key = match reference.kind.as_deref() {
-            Some("ClusterBuildStrategy") => (String::new(), reference.name.clone()),
-            _ => key(&reference.name),
-        };
-        files.strategies.get(&key).cloned().map_or(Presence::Absent, Presence::Found)
-    };
-    let spec = buildrun
-        .spec
-        .build
-        .spec
-        .as_ref()
-        .or(build.as_ref().and_then(|build| build.found()).map(|build| &build.spec));
-    let strategy = spec.map(|spec| strategy_of(&spec.strategy));
-    let roots = Roots { buildrun, build, strategy };
+    let roots = roots(files, buildrun);
 
     let named = references(&roots);
     let mut assumptions = Vec::new();
@@ -174,6 +178,7 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
         &named.secret_keys,
         |key| files.secrets.get(key).cloned(),
         &namespace,
+        missing,
         &mut assumptions,
     );
     let config_maps = presences(
@@ -182,9 +187,15 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
         &named.config_map_keys,
         |key| files.config_maps.contains(key).then_some(()),
         &namespace,
+        missing,
         &mut assumptions,
     );
-    let image_commands = named.images.into_iter().map(|image| (image, Presence::Assumed)).collect();
+    let command = |image: String| {
+        let command =
+            image_commands.get(&image).cloned().map_or(Presence::Assumed, Presence::Found);
+        (image, command)
+    };
+    let image_commands = named.images.into_iter().map(command).collect();
     let facts = files.namespaces.get(&namespace).cloned().unwrap_or_default();
     Chosen {
         loaded: Loaded {
@@ -199,6 +210,39 @@ fn load(files: &Files, buildrun: BuildRun) -> Chosen {
     }
 }
 
+/// The namespace in which a run looks for everything.
+pub(super) fn namespace_of(buildrun: &BuildRun) -> &str {
+    buildrun.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
+}
+
+/// The run with its Build and its strategy.
+pub(super) fn roots(files: &Files, buildrun: BuildRun) -> Roots {
+    let namespace = namespace_of(&buildrun).to_owned();
+    let key = |name: &str| (namespace.clone(), name.to_owned());
+    let presence = |found: Option<Build>| found.map_or(Presence::Absent, Presence::Found);
+    let build = buildrun
+        .spec
+        .build
+        .name
+        .as_ref()
+        .map(|name| presence(files.builds.get(&key(name)).cloned()));
+    let strategy_of = |reference: &StrategyRef| {
+        let key = match reference.kind.as_deref() {
+            Some("ClusterBuildStrategy") => (String::new(), reference.name.clone()),
+            _ => key(&reference.name),
+        };
+        files.strategies.get(&key).cloned().map_or(Presence::Absent, Presence::Found)
+    };
+    let spec = buildrun
+        .spec
+        .build
+        .spec
+        .as_ref()
+        .or(build.as_ref().and_then(|build| build.found()).map(|build| &build.spec));
+    let strategy = spec.map(|spec| strategy_of(&spec.strategy));
+    Roots { buildrun, build, strategy }
+}
+
 /// What is known of the objects that a run names. Those that only have `keys` in it are not judged, but assumed all the same.
 fn presences<T>(
     kind: &str,
@@ -206,11 +250,16 @@ fn presences<T>(
     keys: &BTreeSet<String>,
     held: impl Fn(&Key) -> Option<T>,
     namespace: &str,
+    missing: Missing,
     assumptions: &mut Vec<Note>,
 ) -> BTreeMap<String, Presence<T>> {
     let mut look = |name: &String| {
         let key = (namespace.to_owned(), name.clone());
-        held(&key).map_or_else(|| assumed(kind, &key, assumptions), Presence::Found)
+        match (held(&key), missing) {
+            (Some(object), _) => Presence::Found(object),
+            (None, Missing::Assumed) => assumed(kind, &key, assumptions),
+            (None, Missing::Absent) => Presence::Absent,
+        }
     };
     for name in keys.difference(names) {
         look(name);

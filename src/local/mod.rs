@@ -16,7 +16,7 @@ pub use contents::{ConfigMapContent, Contents, SecretContent};
 pub use environment::{environment, expanded};
 pub use files::{Files, Located, Note};
 pub use happening::Happening;
-pub use load::{ChooseError, Chosen, choose};
+pub use load::{ChooseError, Chosen, Missing, choose, choose_run, load};
 pub use pod_fields::Machine;
 pub use read::{ReadError, read};
 pub use security::{Flavour, Privileges, privileges};
