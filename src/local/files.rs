@@ -85,6 +85,11 @@ impl Files {
         place(scoped).or_else(|| place(cluster))
     }
 
+    /// An object does not stand in its file any more.
+    pub(super) fn forget_place(&mut self, kind: &str, key: &Key) {
+        self.places.remove(&(kind.to_owned(), key.clone()));
+    }
+
     /// A refusal with the file of its text.
     pub fn locate(&self, refusal: Refusal) -> Located {
         Located { file: self.place(&refusal.at), refusal }

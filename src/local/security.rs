@@ -237,3 +237,212 @@ fn plain(name: &str) -> String {
     let name = name.to_ascii_uppercase();
     name.strip_prefix("CAP_").map(String::from).unwrap_or(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::Flavour::{Docker, Podman};
+    use super::*;
+
+    fn of(context: Value, image_user: &str, flavour: Flavour) -> Result<Privileges, String> {
+        let container = json!({ "name": "step-a", "securityContext": context });
+        let container: Container = serde_json::from_value(container).unwrap();
+        let pod = json!({ "metadata": { "name": "p", "namespace": "ci", "uid": "u" } });
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        privileges(&container, &pod, image_user, flavour).map_err(|error| error.to_string())
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn users_are_those_of_the_kubelet() {
+        for (context, image_user, expected) in [
+            (json!({}), "", "0"),
+            (json!({}), "1000", "1000"),
+            (json!({}), "1000:2000", "1000"),
+            (json!({}), "app:staff", "app"),
+            (json!({ "runAsUser": 5 }), "app", "5"),
+            (json!({ "runAsUser": 5, "runAsGroup": 6 }), "1000:2000", "5:6"),
+            (json!({ "runAsGroup": 6 }), "1000:2000", "1000:6"),
+            (json!({ "runAsGroup": 6 }), "app", "app:6"),
+            (json!({ "runAsGroup": 6 }), "", "0:6"),
+        ] {
+            let shown = context.to_string();
+            assert_eq!(
+                of(context, image_user, Docker).unwrap().user,
+                expected,
+                "{shown} {image_user}"
+            );
+        }
+    }
+
+    #[test]
+    fn root_gets_exactly_what_the_cluster_gives() {
+        for flavour in [Docker, Podman] {
+            for (context, drop, add) in [
+                (json!({}), &["ALL"][..], &CLUSTER_DEFAULT[..]),
+                (json!({ "capabilities": { "drop": ["ALL"] } }), &["ALL"], &[]),
+                (
+                    json!({ "capabilities": { "drop": ["all"], "add": ["CAP_CHOWN", "setuid"] } }),
+                    &["ALL"],
+                    &["CHOWN", "SETUID"],
+                ),
+                (
+                    json!({ "capabilities": { "drop": ["CHOWN", "ALL"], "add": ["CHOWN"] } }),
+                    &["ALL"],
+                    &[],
+                ),
+                (
+                    json!({ "capabilities": { "add": ["ALL"], "drop": ["SYS_ADMIN"] } }),
+                    &["SYS_ADMIN"],
+                    &["ALL"],
+                ),
+                (
+                    json!({ "capabilities": { "add": ["ALL", "CHOWN"], "drop": ["ALL"] } }),
+                    &["ALL"],
+                    &["CHOWN"],
+                ),
+            ] {
+                let shown = context.to_string();
+                let found = of(context, "root", flavour).unwrap();
+                assert_eq!((found.cap_drop, found.cap_add), (names(drop), names(add)), "{shown}");
+                assert_eq!(found.out_of_reach, names(&[]));
+            }
+        }
+        let found =
+            of(json!({ "capabilities": { "add": ["SYS_ADMIN"], "drop": ["MKNOD"] } }), "", Docker)
+                .unwrap();
+        assert!(
+            found.cap_add.contains(&"SYS_ADMIN".into()) && !found.cap_add.contains(&"MKNOD".into())
+        );
+    }
+
+    #[test]
+    fn podman_never_adds_for_ordinary_users() {
+        for (context, drop, out_of_reach) in [
+            (json!({}), &[][..], &["AUDIT_WRITE", "MKNOD", "NET_RAW"][..]),
+            (json!({ "capabilities": { "drop": ["ALL"] } }), &["ALL"], &[]),
+            (
+                json!({ "capabilities": { "drop": ["ALL"], "add": ["SYS_ADMIN"] } }),
+                &["ALL"],
+                &["SYS_ADMIN"],
+            ),
+            (
+                json!({ "capabilities": { "drop": ["CHOWN", "MKNOD", "NET_RAW", "AUDIT_WRITE"] } }),
+                &["CHOWN"],
+                &[],
+            ),
+            (json!({ "capabilities": { "add": ["ALL"], "drop": ["KILL"] } }), &["KILL"], &["ALL"]),
+        ] {
+            let shown = context.to_string();
+            let found = of(context.clone(), "1000", Podman).unwrap();
+            assert_eq!((found.cap_drop, found.cap_add), (names(drop), names(&[])), "{shown}");
+            assert_eq!(found.out_of_reach, names(out_of_reach), "{shown}");
+            let docker = of(context, "1000", Docker).unwrap();
+            assert_eq!(docker.out_of_reach, names(&[]));
+        }
+        let setuid = json!({ "runAsUser": 1000, "capabilities": { "drop": ["ALL"], "add": ["SETUID", "SETGID"] } });
+        let found = of(setuid, "", Podman).unwrap();
+        assert!(
+            !found.cap_drop.contains(&"SETUID".into()) && found.cap_drop.contains(&"CHOWN".into())
+        );
+        assert_eq!(found.cap_drop.len(), 9);
+    }
+
+    #[test]
+    fn profiles_and_flags() {
+        for (context, options) in [
+            (json!({}), &["seccomp=unconfined"][..]),
+            (json!({ "seccompProfile": { "type": "Unconfined" } }), &["seccomp=unconfined"]),
+            (json!({ "seccompProfile": { "type": "RuntimeDefault" } }), &[]),
+            (
+                json!({ "privileged": true, "seccompProfile": { "type": "Localhost", "localhostProfile": "x" } }),
+                &["seccomp=unconfined"],
+            ),
+            (
+                json!({ "allowPrivilegeEscalation": false }),
+                &["no-new-privileges", "seccomp=unconfined"],
+            ),
+            (json!({ "allowPrivilegeEscalation": true }), &["seccomp=unconfined"]),
+            (
+                json!({ "appArmorProfile": { "type": "Unconfined" } }),
+                &["seccomp=unconfined", "apparmor=unconfined"],
+            ),
+            (
+                json!({ "appArmorProfile": { "type": "Localhost", "localhostProfile": "p" } }),
+                &["seccomp=unconfined", "apparmor=p"],
+            ),
+            (
+                json!({ "seLinuxOptions": { "type": "t", "level": "s0:c1" } }),
+                &["seccomp=unconfined", "label=type:t", "label=level:s0:c1"],
+            ),
+        ] {
+            let shown = context.to_string();
+            assert_eq!(
+                of(context, "", Podman).unwrap().security_options,
+                names(options),
+                "{shown}"
+            );
+        }
+        let found = of(
+            json!({ "privileged": true, "readOnlyRootFilesystem": true, "procMount": "Unmasked" }),
+            "",
+            Docker,
+        )
+        .unwrap();
+        assert!(found.privileged && found.read_only && found.unmasked);
+        assert_eq!((found.cap_drop, found.cap_add), (vec![], vec![]));
+        let local = json!({ "seccompProfile": { "type": "Localhost", "localhostProfile": "profiles/a.json" } });
+        assert_eq!(
+            of(local, "", Docker).unwrap_err(),
+            r#"container step-a wants the node's seccomp profile "profiles/a.json", which is not on this machine; use RuntimeDefault"#
+        );
+    }
+
+    #[test]
+    fn root_is_refused_where_it_must_not_be_in_the_kubelets_words() {
+        for (context, image_user, expected) in [
+            (json!({ "runAsUser": 0 }), "1000", "container's runAsUser breaks non-root policy"),
+            (json!({}), "", "container has runAsNonRoot and image will run as root"),
+            (json!({}), "0:5", "container has runAsNonRoot and image will run as root"),
+            (
+                json!({}),
+                "app:staff",
+                "container has runAsNonRoot and image has non-numeric user (app), cannot verify user is non-root",
+            ),
+            (
+                json!({}),
+                "4294967295",
+                "container has runAsNonRoot and image has an invalid user id (4294967295). (Must be 1-(2147483647)): must be between 0 and 2147483647, inclusive",
+            ),
+        ] {
+            let mut context = context;
+            context["runAsNonRoot"] = true.into();
+            let expected = format!(r#"{expected} (pod: "p_ci(u)", container: step-a)"#);
+            assert_eq!(of(context, image_user, Docker).unwrap_err(), expected);
+        }
+        for (context, image_user) in [
+            (json!({ "runAsNonRoot": true, "runAsUser": 5 }), ""),
+            (json!({ "runAsNonRoot": true }), "5"),
+            (json!({ "runAsNonRoot": false, "runAsUser": 0 }), ""),
+        ] {
+            assert!(of(context, image_user, Docker).is_ok());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ordinary_users_get_nothing_added_by_podman(
+            uid in 1..=MOST_ID,
+            add in proptest::collection::vec("ALL|CHOWN|SYS_ADMIN|CAP_KILL", 0..3),
+            drop in proptest::collection::vec("ALL|CHOWN|NET_RAW|CAP_KILL", 0..3),
+        ) {
+            let found = of(json!({ "runAsUser": uid, "capabilities": { "add": add, "drop": drop } }), "", Podman).unwrap();
+            prop_assert_eq!(found.cap_add, names(&[]));
+        }
+    }
+}
