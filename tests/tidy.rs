@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use scan::{NamedPath, Source, tokens};
 
 /// What each room may use of ours. A room that is not in here does not exist.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("slipway::api", &[]),
     ("slipway::plan", &["slipway::api", "slipway_step::protocol"]),
     ("slipway::cluster", &["slipway::plan", "slipway::api", "slipway_step::oci"]),
@@ -29,6 +29,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("slipway_step::oci", &[]),
     ("slipway_step::gate", ROLE),
     ("slipway_step::git", ROLE),
+    ("slipway_step::hold", ROLE),
     ("slipway_step::bundle", ROLE),
     ("slipway_step::image", ROLE),
     ("slipway_step::waiter", ROLE),
@@ -39,6 +40,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "slipway_step::protocol",
             "slipway_step::gate",
             "slipway_step::git",
+            "slipway_step::hold",
             "slipway_step::bundle",
             "slipway_step::image",
             "slipway_step::waiter",

@@ -37,6 +37,11 @@ impl BuildRun {
         conditions.iter().find(|condition| condition.type_ == SUCCEEDED)
     }
 
+    /// Whether the run is over, and well.
+    pub fn has_succeeded(&self) -> bool {
+        self.succeeded().is_some_and(|condition| condition.status == TRUE)
+    }
+
     /// Whether the run is over, either way.
     pub fn is_done(&self) -> bool {
         self.succeeded().is_some_and(|condition| [TRUE, FALSE].contains(&&*condition.status))

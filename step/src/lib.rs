@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 pub mod gate;
 pub mod git;
+pub mod hold;
 pub mod image;
 pub mod oci;
 pub mod prepare;

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     match command_line.command {
         StepCommand::Gate(command) => slipway_step::gate::run(&command),
         StepCommand::Git(command) => slipway_step::git::run(&command),
+        StepCommand::Hold(command) => slipway_step::hold::run(&command),
         StepCommand::ImageProcessing(command) => slipway_step::image::run(&command),
         StepCommand::Prepare(command) => slipway_step::prepare::run(&command),
         StepCommand::Waiter(command) => slipway_step::waiter::run(&command),

@@ -11,6 +11,7 @@ mod args;
 mod bundle;
 mod gate;
 mod git;
+pub mod hold;
 mod image;
 pub mod results;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod waiter;
 pub use bundle::BundleCommand;
 pub use gate::{Credential, GateCommand};
 pub use git::GitCommand;
+pub use hold::HoldCommand;
 pub use image::ImageCommand;
 pub use waiter::{DEFAULT_LOCK_FILE, WaiterAction, WaiterCommand};
 
@@ -73,6 +75,8 @@ pub enum StepCommand {
     Waiter(WaiterCommand),
     /// Change and push what a strategy built
     ImageProcessing(ImageCommand),
+    /// Stand for a pod on a machine without a kubelet, until SIGTERM
+    Hold(HoldCommand),
 }
 
 impl StepCommand {
@@ -85,6 +89,7 @@ impl StepCommand {
             Self::Bundle(command) => command.to_args(),
             Self::Waiter(command) => command.to_args(),
             Self::ImageProcessing(command) => command.to_args(),
+            Self::Hold(command) => command.to_args(),
         }
     }
 }

@@ -1,0 +1,146 @@
+//! What an engine is told of one container of the pod.
+
+use std::collections::HashMap;
+
+use bollard::models::{ContainerCreateBody, HostConfig, Mount};
+use k8s_openapi::api::core::v1::{Container, Pod};
+use slipway_step::protocol::TERMINATION_LOG;
+
+use super::config_error::ConfigError;
+use super::contents::Contents;
+use super::engine::Engine;
+use super::environment::{environment, expanded};
+use super::images::{ImageFacts, ImageUsers};
+use super::lease::CONTAINER_LABEL;
+use super::pod_volumes::{Filling, PodVolumes, own_fillings};
+use super::security::{Flavour, Privileges, privileges};
+use crate::plan::nanos;
+
+/// File of a container with what it reports when it ends.
+pub const TERMINATION_FILE: &str = "termination-log";
+const PASSWD_FILE: &str = "passwd";
+const GROUP_FILE: &str = "group";
+/// One second of processor time, in what the engine counts.
+const NANOS: i128 = 1_000_000_000;
+
+/// Everything that a container is made of.
+#[derive(Debug)]
+pub struct Given<'a> {
+    pub engine: &'a Engine,
+    pub pod: &'a Pod,
+    pub contents: &'a Contents,
+    pub image: &'a ImageFacts,
+    pub users: &'a ImageUsers,
+    pub labels: &'a HashMap<String, String>,
+}
+
+/// A container, ready to be made as soon as its own files are there.
+#[derive(Debug)]
+pub struct Ready {
+    pub container: Container,
+    pub privileges: Privileges,
+    environment: Vec<(String, String)>,
+    /// The image's own users are bound over themselves.
+    shadows: Vec<(&'static str, &'static str)>,
+    /// Files to be there first.
+    pub fillings: Vec<Filling>,
+}
+
+/// Resolves what the kubelet would; fails where the kubelet could not make the container.
+pub fn prepare(container: &Container, given: &Given<'_>) -> Result<Ready, ConfigError> {
+    let environment =
+        environment(container, given.pod, given.contents, &given.engine.machine())?;
+    let privileges = privileges(container, given.pod, &given.image.user, given.engine.flavour)?;
+    let mut files = vec![(TERMINATION_FILE, 0o666, "")];
+    let mut shadows = Vec::new();
+    if given.engine.flavour == Flavour::Podman {
+        // Podman adds the missing entry of a user, and so would hide what a cluster refuses.
+        let (uid, gid) = ids(&privileges.user);
+        for (path, file, text, id) in [
+            ("/etc/passwd", PASSWD_FILE, &given.users.passwd, uid),
+            ("/etc/group", GROUP_FILE, &given.users.group, gid),
+        ] {
+            let mounted = container.volume_mounts.iter().flatten().any(|mount| mount.mount_path == path);
+            let known = |text: &str| id.is_none_or(|id| has_id(text, id));
+            if let Some(text) = text.as_deref().filter(|text| !mounted && !known(text)) {
+                files.push((file, 0o644, text));
+                shadows.push((path, file));
+            }
+        }
+    }
+    let fillings = own_fillings(&container.name, &files);
+    Ok(Ready { container: container.clone(), privileges, environment, shadows, fillings })
+}
+
+/// The ids in `uid[:gid]`, as far as they are numbers.
+pub fn ids(user: &str) -> (Option<i64>, Option<i64>) {
+    let (uid, gid) = user.split_once(':').unwrap_or((user, ""));
+    (uid.parse().ok(), gid.parse().ok())
+}
+
+/// Whether a passwd or group file has an entry with this id; 0 needs none.
+fn has_id(text: &str, id: i64) -> bool {
+    let of_line = |line: &str| line.split(':').nth(2).and_then(|id| id.parse::<i64>().ok());
+    id == 0 || text.lines().any(|line| of_line(line) == Some(id))
+}
+
+impl Ready {
+    /// The container as the engine takes it, in the network of the sandbox.
+    pub fn body(&self, given: &Given<'_>, volumes: &PodVolumes, sandbox: &str) -> ContainerCreateBody {
+        let container = &self.container;
+        let words = |words: &Option<Vec<String>>| {
+            words.as_ref().map(|words| expanded(words, &self.environment)).filter(|words| !words.is_empty())
+        };
+        let mut labels = given.labels.clone();
+        labels.insert(CONTAINER_LABEL.into(), container.name.clone());
+        let environment: Vec<String> =
+            self.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        ContainerCreateBody {
+            image: Some(given.image.id.clone()),
+            entrypoint: words(&container.command),
+            cmd: words(&container.args),
+            env: Some(environment),
+            user: Some(self.privileges.user.clone()),
+            working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
+            labels: Some(labels),
+            tty: Some(false),
+            host_config: Some(self.host_config(given, volumes, sandbox)),
+            ..ContainerCreateBody::default()
+        }
+    }
+
+    fn host_config(&self, given: &Given<'_>, volumes: &PodVolumes, sandbox: &str) -> HostConfig {
+        let privileges = &self.privileges;
+        let name = &self.container.name;
+        let mut mounts: Vec<Mount> = Vec::new();
+        for mount in self.container.volume_mounts.iter().flatten() {
+            let expression = mount.sub_path_expr.as_ref().map(std::slice::from_ref);
+            let expression = expression.and_then(|path| expanded(path, &self.environment).pop());
+            let sub_path = expression.or_else(|| mount.sub_path.clone()).filter(|path| !path.is_empty());
+            mounts.extend(volumes.mount(mount, sub_path.as_deref()));
+        }
+        mounts.extend(volumes.own_file(name, TERMINATION_FILE, TERMINATION_LOG));
+        mounts.extend(self.shadows.iter().filter_map(|(path, file)| volumes.own_file(name, file, path)));
+        let limit = |resource: &str| {
+            let limits = self.container.resources.as_ref()?.limits.as_ref()?;
+            limits.get(resource).map(nanos).filter(|_| given.engine.limits)
+        };
+        // Kubernetes gives no swap to containers with a limit.
+        let memory = limit("memory").and_then(|nanos| i64::try_from(nanos / NANOS).ok());
+        HostConfig {
+            network_mode: Some(format!("container:{sandbox}")),
+            mounts: Some(mounts),
+            cap_add: Some(privileges.cap_add.clone()),
+            cap_drop: Some(privileges.cap_drop.clone()),
+            privileged: Some(privileges.privileged),
+            readonly_rootfs: Some(privileges.read_only),
+            security_opt: Some(privileges.security_options.clone()),
+            masked_paths: privileges.unmasked.then(Vec::new),
+            readonly_paths: privileges.unmasked.then(Vec::new),
+            memory,
+            memory_swap: memory,
+            nano_cpus: limit("cpu").and_then(|nanos| i64::try_from(nanos).ok()),
+            ..HostConfig::default()
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The volumes of a pod in an engine.
+//!
+//! Invariant: everything that is filled or shared lies in volumes of the engine, none of it in a directory of this machine: so a
+//! remote engine serves as well as a local one, and nothing has to belong to another user here.
+//! Invariant: content of Secrets is in memory only.
+//!
+//! Most volumes of a pod are directories of two volumes of the engine, one on disk and one in memory, bound from where the engine keeps
+//! them: making and mounting a volume of the engine for each would cost more than running the step. Volumes with a limit, and those
+//! that outlive the run, are volumes of their own.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::models::{Mount, MountType, VolumeCreateRequest};
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume, VolumeMount};
+
+use super::config_error::ConfigError;
+use super::contents::Contents;
+use super::engine::Engine;
+use super::error::{Asked as _, LocalError};
+use super::volume_files::{VolumeContent, volume_files};
+use crate::plan::nanos;
+
+/// Where the sandbox has the volumes.
+pub const SANDBOX_ROOT: &str = "/volumes";
+/// Directory for what is not a volume of the pod.
+const OWN: &str = ".slipway";
+const DISK: &str = "disk";
+const MEMORY: &str = "memory";
+/// Bytes of a block of memory, as limits count them.
+const BLOCK: u64 = 4096;
+
+/// All volumes of one pod.
+#[derive(Debug)]
+pub struct PodVolumes {
+    /// Volumes of the engine, by their name in the sandbox.
+    engine: BTreeMap<String, EngineVolume>,
+    /// Volumes of the pod.
+    pod: BTreeMap<String, Place>,
+}
+
+#[derive(Debug, Clone)]
+struct EngineVolume {
+    name: String,
+    mountpoint: String,
+}
+
+/// Where a volume of the pod is.
+#[derive(Debug, Clone)]
+enum Place {
+    /// In a volume of the engine.
+    Engine {
+        /// Name of that volume in the sandbox.
+        volume: String,
+        /// Directory in it; nothing for all of it.
+        directory: Option<String>,
+        read_only: bool,
+    },
+    /// A path of the engine's machine.
+    Host { path: String },
+}
+
+/// A volume that may not grow beyond a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limited {
+    /// Its name in the pod.
+    pub volume: String,
+    /// Bytes.
+    pub limit: u64,
+    /// The limit, as it was written.
+    pub written: String,
+}
+
+/// One file or directory that goes into the volumes before anything starts; the path is one in the sandbox.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Filling {
+    pub path: String,
+    pub mode: u32,
+    /// Nothing for a directory. They may be secret.
+    pub bytes: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Filling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:o}", self.path, self.mode)
+    }
+}
+
+/// How a volume of the pod is to be had.
+enum Kind {
+    Shared { in_memory: bool, content: Option<VolumeContent> },
+    Limited { in_memory: bool, limit: u64, written: String },
+    Claim { name: String },
+    Host { path: String },
+    Other { kind: String },
+}
+
+/// The volumes, and what they begin with.
+#[derive(Debug)]
+pub struct MadeVolumes {
+    pub volumes: PodVolumes,
+    pub fillings: Vec<Filling>,
+    pub limited: Vec<Limited>,
+    /// What only a cluster has, in words.
+    pub left_out: Vec<String>,
+}
+
+/// Makes the volumes of the engine. What is to be filled in is returned beside them.
+pub async fn make(
+    engine: &Engine,
+    pod: &Pod,
+    contents: &Contents,
+    run: &str,
+    labels: &HashMap<String, String>,
+) -> Result<Result<MadeVolumes, ConfigError>, LocalError> {
+    let mut volumes = PodVolumes { engine: BTreeMap::new(), pod: BTreeMap::new() };
+    let (mut fillings, mut limited, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+    let name = |volume: &str| format!("slipway-{run}-{volume}");
+    volumes.add(engine, DISK, &name(DISK), HashMap::new(), labels).await?;
+    volumes.add(engine, MEMORY, &name(MEMORY), in_memory(None), labels).await?;
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        let content = match volume_files(volume, pod, contents, &engine.machine()) {
+            Ok(content) => content,
+            Err(error) => return Ok(Err(error)),
+        };
+        let own = volume.name.as_str();
+        let place = match kind(volume, content) {
+            Kind::Shared { in_memory, content } => {
+                let parent = if in_memory { MEMORY } else { DISK };
+                let read_only = content.is_some();
+                let content = content.unwrap_or_default();
+                left_out.extend(content.left_out.iter().map(|what| format!("volume {own}: {what}")));
+                let path = format!("{parent}/{own}");
+                fillings.push(Filling { path: path.clone(), mode: 0o777, bytes: None });
+                fillings.extend(content.files.into_iter().map(|file| Filling {
+                    path: format!("{path}/{}", file.path),
+                    mode: file.mode,
+                    bytes: Some(file.bytes),
+                }));
+                Place::Engine { volume: parent.into(), directory: Some(own.into()), read_only }
+            }
+            Kind::Limited { in_memory: memory, limit, written } => {
+                let options = if memory { in_memory(Some(limit)) } else { HashMap::new() };
+                volumes.add(engine, own, &name(own), options, labels).await?;
+                if !memory {
+                    limited.push(Limited { volume: own.into(), limit, written });
+                }
+                fillings.push(Filling { path: own.into(), mode: 0o777, bytes: None });
+                Place::Engine { volume: own.into(), directory: None, read_only: false }
+            }
+            Kind::Claim { name: claim } => {
+                let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+                let lasting = format!("slipway-claim-{namespace}-{claim}");
+                // It belongs to no run: builds keep their caches in it.
+                volumes.add(engine, own, &lasting, HashMap::new(), &HashMap::new()).await?;
+                fillings.push(Filling { path: own.into(), mode: 0o777, bytes: None });
+                Place::Engine { volume: own.into(), directory: None, read_only: false }
+            }
+            Kind::Host { path } => Place::Host { path },
+            Kind::Other { kind } => {
+                return Err(LocalError::Volume { volume: own.into(), kind });
+            }
+        };
+        volumes.pod.insert(own.into(), place);
+    }
+    fillings.extend(volumes.sub_paths(pod));
+    Ok(Ok(MadeVolumes { volumes, fillings, limited, left_out }))
+}
+
+fn kind(volume: &Volume, content: Option<VolumeContent>) -> Kind {
+    const NANOS: i128 = 1_000_000_000;
+    if content.is_some() {
+        return Kind::Shared { in_memory: true, content };
+    }
+    let scratch = |source: &EmptyDirVolumeSource| {
+        let in_memory = source.medium.as_deref() == Some("Memory");
+        match &source.size_limit {
+            Some(size) => match u64::try_from(nanos(size) / NANOS).ok() {
+                Some(limit) if limit > 0 => {
+                    Kind::Limited { in_memory, limit, written: size.0.clone() }
+                }
+                // The API server reads 0 as no limit.
+                _ => Kind::Shared { in_memory, content: None },
+            },
+            None => Kind::Shared { in_memory, content: None },
+        }
+    };
+    if let Some(source) = &volume.empty_dir {
+        return scratch(source);
+    }
+    if volume.ephemeral.is_some() {
+        return Kind::Shared { in_memory: false, content: None };
+    }
+    if let Some(claim) = &volume.persistent_volume_claim {
+        return Kind::Claim { name: claim.claim_name.clone() };
+    }
+    if let Some(host) = &volume.host_path {
+        return Kind::Host { path: host.path.clone() };
+    }
+    let written = serde_json::to_value(volume).unwrap_or_default();
+    let kinds = written.as_object().into_iter().flat_map(serde_json::Map::keys);
+    match kinds.into_iter().find(|key| *key != "name") {
+        // The API server makes it an emptyDir.
+        None => Kind::Shared { in_memory: false, content: None },
+        Some(kind) => Kind::Other { kind: kind.clone() },
+    }
+}
+
+/// Options of a volume in memory. Podman takes `size` for a quota of its own, so the limit is told in blocks.
+fn in_memory(limit: Option<u64>) -> HashMap<String, String> {
+    let blocks = limit.map(|limit| format!(",nr_blocks={}", limit.div_ceil(BLOCK)));
+    [
+        ("type", "tmpfs".into()),
+        ("device", "tmpfs".into()),
+        ("o", format!("mode=0755{}", blocks.unwrap_or_default())),
+    ]
+    .map(|(key, value): (&str, String)| (key.to_owned(), value))
+    .into()
+}
+
+impl PodVolumes {
+    async fn add(
+        &mut self,
+        engine: &Engine,
+        own: &str,
+        name: &str,
+        driver_opts: HashMap<String, String>,
+        labels: &HashMap<String, String>,
+    ) -> Result<(), LocalError> {
+        let request = VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            driver: Some("local".into()),
+            driver_opts: Some(driver_opts),
+            labels: Some(labels.clone()),
+            ..VolumeCreateRequest::default()
+        };
+        let made = engine.docker.create_volume(request).await.asked(|| format!("make volume {name}"))?;
+        let volume = EngineVolume { name: name.into(), mountpoint: made.mountpoint };
+        self.engine.insert(own.into(), volume);
+        Ok(())
+    }
+
+    /// All volumes of the engine, for the sandbox.
+    pub fn for_sandbox(&self) -> Vec<Mount> {
+        let mount = |(own, volume): (&String, &EngineVolume)| Mount {
+            target: Some(format!("{SANDBOX_ROOT}/{own}")),
+            source: Some(volume.name.clone()),
+            typ: Some(MountType::VOLUME),
+            ..Mount::default()
+        };
+        self.engine.iter().map(mount).collect()
+    }
+
+    /// What a mount of a container is to the engine. `sub_path` has its references expanded.
+    pub fn mount(&self, mount: &VolumeMount, sub_path: Option<&str>) -> Option<Mount> {
+        let place = self.pod.get(&mount.name)?;
+        let (mut source, forced) = match place {
+            Place::Engine { volume, directory, read_only } => {
+                let mountpoint = self.engine.get(volume)?.mountpoint.clone();
+                (join(mountpoint, directory.as_deref()), *read_only)
+            }
+            Place::Host { path } => (path.clone(), false),
+        };
+        source = join(source, sub_path);
+        Some(bind(source, mount.mount_path.clone(), forced || mount.read_only == Some(true)))
+    }
+
+    /// One of a container's own files, bound to where it wants it.
+    pub fn own_file(&self, container: &str, file: &str, target: &str) -> Option<Mount> {
+        let mountpoint = self.engine.get(MEMORY)?.mountpoint.clone();
+        Some(bind(join(mountpoint, Some(&format!("{OWN}/{container}/{file}"))), target.into(), false))
+    }
+
+    /// Where the sandbox has a directory of a volume of the pod.
+    pub fn in_sandbox(&self, volume: &str, path: &str) -> Option<String> {
+        match self.pod.get(volume)? {
+            Place::Engine { volume, directory, .. } => {
+                let root = join(format!("{SANDBOX_ROOT}/{volume}"), directory.as_deref());
+                Some(join(root, Some(path).filter(|path| !path.is_empty())))
+            }
+            Place::Host { .. } => None,
+        }
+    }
+
+    /// Directories that mounts ask for by subPath and that nobody made. Files of ConfigMaps and the like are there already.
+    fn sub_paths(&self, pod: &Pod) -> Vec<Filling> {
+        let spec = pod.spec.iter();
+        let containers =
+            spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+        let mut found = Vec::new();
+        for mount in containers.flat_map(|container| container.volume_mounts.iter().flatten()) {
+            let Some(sub_path) = &mount.sub_path else { continue };
+            let Some(Place::Engine { volume, directory, read_only: false }) = self.pod.get(&mount.name)
+            else {
+                continue;
+            };
+            let root = join(volume.clone(), directory.as_deref());
+            let mut path = root;
+            for part in sub_path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+                path = join(path, Some(part));
+                let filling = Filling { path: path.clone(), mode: 0o777, bytes: None };
+                if !found.contains(&filling) {
+                    found.push(filling);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// A container's own file in the sandbox.
+pub fn own_path(container: &str, file: &str) -> String {
+    format!("{MEMORY}/{OWN}/{container}/{file}")
+}
+
+/// What a container's own files need: their directory, and what they begin with.
+pub fn own_fillings(container: &str, files: &[(&str, u32, &str)]) -> Vec<Filling> {
+    let directory = |path: String| Filling { path, mode: 0o755, bytes: None };
+    let mut found = vec![
+        directory(format!("{MEMORY}/{OWN}")),
+        directory(format!("{MEMORY}/{OWN}/{container}")),
+    ];
+    found.extend(files.iter().map(|(file, mode, text)| Filling {
+        path: own_path(container, file),
+        mode: *mode,
+        bytes: Some(text.as_bytes().to_vec()),
+    }));
+    found
+}
+
+fn bind(source: String, target: String, read_only: bool) -> Mount {
+    Mount {
+        target: Some(target),
+        source: Some(source),
+        typ: Some(MountType::BIND),
+        read_only: Some(read_only),
+        ..Mount::default()
+    }
+}
+
+fn join(mut path: String, part: Option<&str>) -> String {
+    if let Some(part) = part {
+        path.push('/');
+        path.push_str(part);
+    }
+    path
+}

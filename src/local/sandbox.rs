@@ -1,0 +1,184 @@
+//! The container that stands for the pod: it has the network that all others share, and all volumes.
+//!
+//! Invariant: it runs for as long as the pod does: volumes in memory last as long as somebody has them mounted.
+
+use std::io;
+
+use bollard::models::{ContainerCreateBody, HostConfig, Mount};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder,
+    StartContainerOptions, UploadToContainerOptionsBuilder,
+};
+use futures_util::StreamExt as _;
+use slipway_step::protocol::hold::{self, HoldCommand, SizeLimit};
+use slipway_step::protocol::PROGRAM;
+
+use super::engine::Engine;
+use super::error::{Asked as _, LocalError};
+use super::images::{ImageFacts, text};
+use super::lease::Lease;
+use super::pod_volumes::{Filling, Limited, SANDBOX_ROOT, own_path};
+
+/// The running sandbox.
+#[derive(Debug)]
+pub struct Sandbox {
+    pub id: String,
+    /// Its address; nothing where it has no network of its own.
+    pub ip: Option<String>,
+}
+
+/// The user and group ids that an engine can give: from 0 to the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdRange {
+    pub last_uid: i64,
+    pub last_gid: i64,
+}
+
+impl Sandbox {
+    /// Makes it and starts it.
+    pub async fn start(
+        engine: &Engine,
+        lease: &Lease,
+        image: &ImageFacts,
+        mounts: Vec<Mount>,
+        limited: &[Limited],
+        hostname: &str,
+        network: Option<&str>,
+    ) -> Result<Self, LocalError> {
+        let limits = limited.iter().map(|limited| SizeLimit {
+            directory: format!("{SANDBOX_ROOT}/{}", limited.volume),
+            bytes: limited.limit,
+        });
+        // To measure what any user left in the volumes.
+        let read_all = (!limited.is_empty()).then(|| vec!["DAC_READ_SEARCH".to_owned()]);
+        let is_host = network == Some("host");
+        let body = ContainerCreateBody {
+            image: Some(image.id.clone()),
+            entrypoint: Some(vec![PROGRAM.into()]),
+            cmd: Some(HoldCommand { limits: limits.collect() }.to_args()),
+            user: Some("0:0".into()),
+            hostname: (!is_host).then(|| hostname.to_owned()),
+            labels: Some(lease.labels()),
+            host_config: Some(HostConfig {
+                mounts: Some(mounts),
+                network_mode: network.map(String::from),
+                cap_drop: Some(vec!["ALL".into()]),
+                cap_add: read_all,
+                readonly_rootfs: Some(true),
+                security_opt: Some(vec!["no-new-privileges".into()]),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let name = format!("slipway-{}", lease.id());
+        let id = create(engine, &name, body).await.asked(|| "make the pod's sandbox".into())?;
+        engine
+            .docker
+            .start_container(&id, None::<StartContainerOptions>)
+            .await
+            .asked(|| "start the pod's sandbox".into())?;
+        let inspected = engine
+            .docker
+            .inspect_container(&id, None::<InspectContainerOptions>)
+            .await
+            .asked(|| "look at the pod's sandbox".into())?;
+        let settings = inspected.network_settings.unwrap_or_default();
+        let networks = settings.networks.unwrap_or_default().into_values();
+        let mut addresses = networks.filter_map(|network| network.ip_address);
+        Ok(Self { id, ip: addresses.find(|ip| !ip.is_empty()) })
+    }
+
+    /// Puts files and directories into the volumes.
+    pub async fn fill(&self, engine: &Engine, fillings: &[Filling]) -> Result<(), LocalError> {
+        let archive = archive(fillings)
+            .map_err(|source| LocalError::Archive { what: "the volumes".into(), source })?;
+        let options = UploadToContainerOptionsBuilder::new().path(SANDBOX_ROOT).build();
+        let body = bollard::body_full(archive.into());
+        let sent = engine.docker.upload_to_container(&self.id, Some(options), body).await;
+        sent.asked(|| "fill the pod's volumes".into())
+    }
+
+    /// What a container left in one of its own files.
+    pub async fn own_text(
+        &self,
+        engine: &Engine,
+        container: &str,
+        file: &str,
+    ) -> Result<Option<String>, LocalError> {
+        let path = format!("{SANDBOX_ROOT}/{}", own_path(container, file));
+        let text = text(engine, &self.id, &path).await?;
+        Ok(text.filter(|text| !text.is_empty()))
+    }
+
+    /// The ids that containers of this engine may have, as the kernel tells the sandbox.
+    pub async fn id_range(&self, engine: &Engine) -> Result<Option<IdRange>, LocalError> {
+        self.first_line(engine, |line| {
+            let (last_uid, last_gid) = hold::parse_ids(line)?;
+            Some(IdRange { last_uid, last_gid })
+        })
+        .await
+    }
+
+    /// The first volume that grows beyond its limit; nothing once the sandbox has ended.
+    pub async fn overgrown(&self, engine: &Engine) -> Result<Option<String>, LocalError> {
+        let volume = |directory: &str| {
+            directory.strip_prefix(SANDBOX_ROOT)?.strip_prefix('/').map(String::from)
+        };
+        self.first_line(engine, |line| volume(hold::parse_over(line)?)).await
+    }
+
+    /// What the sandbox prints, up to the first line that means something.
+    async fn first_line<T>(
+        &self,
+        engine: &Engine,
+        meaning: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, LocalError> {
+        let options = LogsOptionsBuilder::new().stdout(true).follow(true).build();
+        let mut logs = engine.docker.logs(&self.id, Some(options));
+        let mut text = String::new();
+        while let Some(chunk) = logs.next().await {
+            let chunk = chunk.asked(|| "read the sandbox's log".into())?;
+            text.push_str(&String::from_utf8_lossy(&chunk.into_bytes()));
+            while let Some((line, rest)) = text.split_once('\n') {
+                if let Some(found) = meaning(line) {
+                    return Ok(Some(found));
+                }
+                text = rest.to_owned();
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Makes a container.
+pub async fn create(
+    engine: &Engine,
+    name: &str,
+    body: ContainerCreateBody,
+) -> Result<String, bollard::errors::Error> {
+    let options = CreateContainerOptionsBuilder::new().name(name).build();
+    Ok(engine.docker.create_container(Some(options), body).await?.id)
+}
+
+fn archive(fillings: &[Filling]) -> io::Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for filling in fillings {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(filling.mode);
+        let bytes = filling.bytes.as_deref();
+        header.set_entry_type(match bytes {
+            Some(_) => tar::EntryType::Regular,
+            None => tar::EntryType::Directory,
+        });
+        let bytes = bytes.unwrap_or_default();
+        header.set_size(bytes.len() as u64);
+        archive.append_data(&mut header, &filling.path, bytes)?;
+    }
+    archive.into_inner()
+}
+
+/// Name in the engine of one container of the pod.
+pub fn name_of(lease: &Lease, container: &str) -> String {
+    format!("slipway-{}-{container}", lease.id())
+}
+

@@ -1,0 +1,158 @@
+//! A working copy on its way to the source step, and an image on its way to the engine.
+//!
+//! Invariant: both are streamed; memory does not grow with them.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::models::ExecConfig;
+use bollard::query_parameters::{
+    DownloadFromContainerOptionsBuilder, ImportImageOptions, UploadToContainerOptionsBuilder,
+};
+use bytes::Bytes;
+use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, unfold};
+use slipway_step::protocol::{BIN_PATH, WAITER_LOCK_FILE};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::engine::Engine;
+use super::error::{Asked as _, LocalError};
+use super::sandbox::Sandbox;
+use super::source_archive::{SourceError, source_archive};
+
+/// Container of the step that waits for an upload.
+pub const STEP: &str = "step-source-local";
+/// Pieces that may wait for the other end.
+const PIECES: usize = 16;
+const PIECE: usize = 64 << 10;
+/// How soon a waiter that has not begun to wait is told again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Sends a directory's content into a directory of the sandbox, as files of the step's user. Returns what no archive can hold.
+pub async fn source(
+    engine: &Engine,
+    sandbox: &Sandbox,
+    target: &str,
+    directory: &Path,
+    owner: (Option<i64>, Option<i64>),
+) -> Result<Vec<PathBuf>, LocalError> {
+    let id = |id: Option<i64>| id.and_then(|id| id.try_into().ok()).unwrap_or(0);
+    let (uid, gid) = (id(owner.0), id(owner.1));
+    let (sender, receiver) = channel(PIECES);
+    let path = directory.to_owned();
+    let archive = tokio::task::spawn_blocking(move || {
+        let mut writer = io::BufWriter::with_capacity(PIECE, Pieces { sender });
+        let left_out = source_archive(&path, uid, gid, &mut writer)?;
+        writer.flush().map_err(SourceError::Write)?;
+        Ok(left_out)
+    });
+    let body = bollard::body_stream(received(receiver));
+    let options = UploadToContainerOptionsBuilder::new().path(target).build();
+    let sent = engine.docker.upload_to_container(&sandbox.id, Some(options), body).await;
+    // What could not be read says more than that the archive broke off.
+    let archived = archive.await.unwrap_or_else(|error| Err(SourceError::Write(error.into())));
+    let left_out = archived.map_err(LocalError::Source)?;
+    sent.asked(|| format!("take the source {}", directory.display()))?;
+    Ok(left_out)
+}
+
+/// Tells the waiter that the source is there, as soon as it waits.
+pub async fn done(engine: &Engine, id: &str) -> Result<(), LocalError> {
+    let lock_file = format!("--lock-file={WAITER_LOCK_FILE}");
+    let words: Vec<String> =
+        [BIN_PATH, "waiter", "done", &lock_file].into_iter().map(String::from).collect();
+    loop {
+        let config = ExecConfig { cmd: Some(words.clone()), ..ExecConfig::default() };
+        let told = || "tell the source step that the source is there".to_owned();
+        // A container that has ended tells why by itself.
+        let Ok(exec) = engine.docker.create_exec(id, config).await else { return Ok(()) };
+        let options = StartExecOptions { detach: false, ..StartExecOptions::default() };
+        if let Ok(StartExecResults::Attached { mut output, .. }) =
+            engine.docker.start_exec(&exec.id, Some(options)).await
+        {
+            while output.next().await.is_some() {}
+        }
+        let inspected = engine.docker.inspect_exec(&exec.id).await.asked(told)?;
+        if inspected.exit_code == Some(0) {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Puts an image archive that a step has left into the engine.
+pub async fn load(engine: &Engine, sandbox: &Sandbox, path: &str) -> Result<(), LocalError> {
+    let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
+    let mut download = engine.docker.download_from_container(&sandbox.id, Some(options));
+    let (sender, packed) = channel::<Bytes>(PIECES);
+    let (unpacked_sender, unpacked) = channel::<Bytes>(PIECES);
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let mut archive = tar::Archive::new(Received { receiver: packed, rest: Bytes::new() });
+        let mut entry = archive
+            .entries()?
+            .next()
+            .ok_or_else(|| io::Error::other("the archive is empty"))??;
+        io::copy(&mut entry, &mut io::BufWriter::with_capacity(PIECE, Pieces { sender: unpacked_sender }))
+    });
+    let downloading = async {
+        while let Some(piece) = download.try_next().await? {
+            if sender.send(piece).await.is_err() {
+                break;
+            }
+        }
+        drop(sender);
+        Ok(())
+    };
+    let importing = async {
+        let stream = received(unpacked).map(Ok::<_, io::Error>);
+        let mut answers =
+            engine.docker.import_image_stream(ImportImageOptions::default(), stream, None);
+        while answers.try_next().await?.is_some() {}
+        Ok(())
+    };
+    let (downloaded, imported) = futures_util::join!(downloading, importing);
+    let failed = |source| LocalError::Archive { what: "the image".into(), source };
+    let unpacked = unpacking.await.map_err(io::Error::other).map_err(failed)?;
+    downloaded.asked(|| "read the image from its volume".into())?;
+    unpacked.map_err(failed)?;
+    imported.asked(|| "load the image".into())
+}
+
+/// Writes into a channel; fails once nobody reads any more.
+struct Pieces {
+    sender: Sender<Bytes>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.sender.blocking_send(Bytes::copy_from_slice(bytes));
+        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads from a channel.
+struct Received {
+    receiver: Receiver<Bytes>,
+    rest: Bytes,
+}
+
+impl Read for Received {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.rest.is_empty() {
+            self.rest = self.receiver.blocking_recv().unwrap_or_default();
+        }
+        let size = buffer.len().min(self.rest.len());
+        buffer[..size].copy_from_slice(&self.rest.split_to(size));
+        Ok(size)
+    }
+}
+
+fn received(receiver: Receiver<Bytes>) -> impl Stream<Item = Bytes> + Send + 'static {
+    unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)))
+}
