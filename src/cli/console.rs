@@ -143,9 +143,10 @@ impl<W: Write> Console<W> {
         self.end_live();
         let rows = self.rows(now);
         let colour = self.manner.output.colour;
-        let table = run::table(&rows, colour);
-        let summary = run::summary(ending, colour);
-        self.write(format!("\n{table}\n{summary}").as_bytes());
+        let parts = [run::table(&rows, colour), run::summary(ending, colour)];
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            self.write(format!("\n{part}").as_bytes());
+        }
     }
 
     /// A line of our own.
@@ -188,7 +189,9 @@ impl<W: Write> Console<W> {
             return;
         }
         let size = (self.manner.size)();
-        let lines = run::live(&self.rows(now), size, self.manner.output.colour);
+        let mut rows = self.rows(now);
+        rows.extend(run::other_pulls(&self.pod, &self.pulls));
+        let lines = run::live(&rows, size, self.manner.output.colour);
         self.drawn_at = Some(now);
         if self.pending.is_empty() && lines == self.drawn {
             return;

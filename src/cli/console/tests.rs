@@ -158,7 +158,25 @@ fn a_terminal_shows_the_log_and_the_table_and_nothing_else() {
     }
     finish(console);
     screen.feed(&recorder.take());
-    insta::assert_snapshot!(screen.text());
+    insta::assert_snapshot!(screen.text(), @r"
+    note: ServiceAccount default is assumed
+    pulled example.com/step-build in 0.8 s
+    [source-default]   cloning
+    [build]            compiling
+    [build]            compiled
+    [image-processing] pushed
+
+    STEP              IDENTITY   WAITED  RAN    RESULT
+    source-default    1001:1000  1.0 s   1.0 s  done
+    build             1001:1000  2.0 s   4.3 s  done
+    image-processing  1001:1000  6.3 s   0.7 s  done
+
+    built example.com/app:1 in 9.9 s
+      source  commit abc, branch main
+      digest  sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0
+    a
+      size    12.3 MiB (12897485 bytes)
+    ");
 }
 
 #[test]
@@ -170,7 +188,31 @@ fn a_file_gets_one_line_for_each_start_and_end() {
         console.tell_at(happening, at(tenths));
     }
     finish(console);
-    insta::assert_snapshot!(String::from_utf8(recorder.take()).unwrap());
+    insta::assert_snapshot!(String::from_utf8(recorder.take()).unwrap(), @r"
+    note: ServiceAccount default is assumed
+    pulling example.com/step-build
+    pulled example.com/step-build in 0.8 s
+    source-default: started
+    [source-default]   cloning
+    source-default: done in 1.0 s
+    build: started
+    [build]            compiling
+    [build]            compiled
+    build: done in 4.3 s
+    image-processing: started
+    [image-processing] pushed
+    image-processing: done in 0.7 s
+
+    STEP              IDENTITY   WAITED  RAN    RESULT
+    source-default    1001:1000  1.0 s   1.0 s  done
+    build             1001:1000  2.0 s   4.3 s  done
+    image-processing  1001:1000  6.3 s   0.7 s  done
+
+    built example.com/app:1 in 9.9 s
+      source  commit abc, branch main
+      digest  sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a
+      size    12.3 MiB (12897485 bytes)
+    ");
 }
 
 /// Draws after every piece of news, so that each must find its way back.
@@ -270,7 +312,19 @@ fn hostile_lines_neither_move_the_cursor_nor_ring() {
     drop(console);
     // The screen fails on all else that a terminal obeys.
     screen.feed(&recorder.take());
-    insta::assert_snapshot!(screen.text());
+    insta::assert_snapshot!(screen.text(), @r"
+    [build]            gone?
+    [build]            over
+    [build]            ^[]0;title^Gbell^G
+    [build]            hidden
+    [build]            ��red
+    [build]            3%
+    [build]            back^H^H^H^Hgone
+    [build]            �2Jc1
+    note: ab
+    note: c
+    pulled x
+    ");
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub use hint::{EXAMPLES, no_engine_hint};
 pub use live::{LiveLine, live};
 pub use log::Log;
 pub use report::{Ending, built_image, summary, table};
-pub use steps::{Pull, Pulls, Standing, StepRow, announcements, step_name, steps};
+pub use steps::{Pull, Pulls, Standing, StepRow, announcements, other_pulls, step_name, steps};
 pub use units::{bytes, duration};
 
 /// Where text goes to.

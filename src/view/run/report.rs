@@ -253,3 +253,152 @@ fn next(status: &BuildRunStatus, kept: bool) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::SignedDuration;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const DIGEST: &str = "sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a";
+
+    fn row(name: &str, standing: Standing, seconds: Option<i64>) -> StepRow {
+        let time = seconds.map(SignedDuration::from_secs);
+        StepRow {
+            name: name.into(),
+            identity: "1001:1000".into(),
+            standing,
+            waited: time,
+            ran: time,
+        }
+    }
+
+    #[test]
+    fn the_table_is_lined_up() {
+        let rows = [
+            row("source-default", Standing::Done, Some(2)),
+            row("a", Standing::Failed { exit_code: 3 }, Some(185)),
+            row("b", Standing::OutOfMemory, Some(1)),
+            row("c", Standing::Skipped, None),
+            row("d", Standing::Waiting { reason: Some("ErrImagePull".into()) }, None),
+            row("e", Standing::Waiting { reason: None }, None),
+            row("f", Standing::Running, Some(7)),
+        ];
+        insta::assert_snapshot!(table(&rows, false), @r"
+        STEP            IDENTITY   WAITED    RAN       RESULT
+        source-default  1001:1000  2.0 s     2.0 s     done
+        a               1001:1000  3 m 05 s  3 m 05 s  exit 3
+        b               1001:1000  1.0 s     1.0 s     out of memory
+        c               1001:1000  -         -         skipped
+        d               1001:1000  -         -         not started: ErrImagePull
+        e               1001:1000  -         -         not started
+        f               1001:1000  7.0 s     7.0 s     not ended
+        ");
+        let coloured = table(&rows[1..2], true);
+        assert!(
+            coloured.ends_with("3 m 05 s  3 m 05 s  \u{1b}[31mexit 3\u{1b}[0m\n"),
+            "{coloured}"
+        );
+        assert_eq!(table(&[], true), "");
+    }
+
+    fn status(reason: &str, message: &str, more: &Value) -> BuildRunStatus {
+        let succeeded = if reason == "Succeeded" { "True" } else { "False" };
+        let mut status = json!({
+            "conditions": [{ "type": "Succeeded", "status": succeeded, "reason": reason, "message": message, "lastTransitionTime": "2026-01-02T03:04:05Z" }],
+            "startTime": "2026-01-02T03:04:00Z",
+            "completionTime": "2026-01-02T03:04:12Z",
+        });
+        status.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(status).unwrap()
+    }
+
+    fn text(status: &BuildRunStatus, kept: Option<&str>) -> String {
+        summary(&Ending { status, image: "example.com/app:1", kept }, false)
+    }
+
+    #[test]
+    fn what_was_built() {
+        let more = json!({
+            "source": { "git": { "commitSha": "abc", "branchName": "main", "commitAuthor": "Ada\u{1b}[2J" } },
+            "output": { "digest": DIGEST, "size": 12_897_485, "vulnerabilities": [
+                { "id": "a", "severity": "low" }, { "id": "b", "severity": "critical" }, { "id": "c", "severity": "low" }] },
+        });
+        insta::assert_snapshot!(text(&status("Succeeded", "", &more), Some("slipway.dev/run=x")), @r"
+        built example.com/app:1 in 12.0 s
+          source  commit abc, branch main, by Ada\u{1b}[2J
+          digest  sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a
+          size    12.3 MiB (12897485 bytes)
+          found   vulnerabilities: 1 critical, 2 low
+          kept    containers and volumes with the label slipway.dev/run=x
+        ");
+        insta::assert_snapshot!(text(&status("Succeeded", "", &json!({})), None), @r"
+        built example.com/app:1 in 12.0 s
+          digest  unknown: no step reported one
+        ");
+    }
+
+    #[test]
+    fn why_nothing_was_built() {
+        let message = "buildrun step step-build failed, for detailed information: kubectl --namespace default logs pod --container=step-build";
+        let more = json!({ "failureDetails": {
+            "location": { "container": "step-build", "pod": "pod" },
+            "reason": "Mine",
+            "message": "first\nsecond\u{7}",
+        } });
+        insta::assert_snapshot!(text(&status("Failed", message, &more), None), @r"
+        not built after 12.0 s: Failed: buildrun step step-build failed
+          step    build
+          reason  Mine
+          message first
+                  second\u{7}
+          next    read the lines of [build] above
+          next    slipway explain -f FILE tells as whom and with what rights each step runs
+          next    slipway run --keep leaves the containers and volumes to look into
+        ");
+        assert!(!text(&status("Failed", message, &more), Some("a=b")).contains("--keep"));
+    }
+
+    #[test]
+    fn each_failure_says_what_to_do_next() {
+        for (reason, next) in [
+            ("BuildRunTimeout", "spec.timeout"),
+            ("StepOutOfMemory", "spec.stepResources"),
+            ("TaskRunImagePullFailed", "podman login"),
+            ("VulnerabilitiesFound", "spec.output.vulnerabilityScan"),
+            ("CreateContainerConfigError", "every Secret and ConfigMap"),
+            ("PodCreationFailed", "slipway explain"),
+            ("InitContainerFailed", "[prepare]"),
+            ("PodEvicted", "[the step]"),
+        ] {
+            let text = text(&status(reason, "why", &json!({})), None);
+            assert!(text.contains(next) && text.contains("  next    "), "{text}");
+        }
+        assert!(!text(&status("BuildRunCanceled", "why", &json!({})), None).contains("next"));
+        let nothing = text(&BuildRunStatus::default(), None);
+        assert!(nothing.starts_with("not built: nothing is known"), "{nothing}");
+    }
+
+    #[test]
+    fn programs_get_the_image_without_its_tag() {
+        let built = status("Succeeded", "", &json!({ "output": { "digest": DIGEST } }));
+        for (image, repository) in [
+            ("example.com/app:1", "example.com/app"),
+            ("localhost:5000/team/app", "localhost:5000/team/app"),
+            ("localhost:5000/app:latest", "localhost:5000/app"),
+            ("app:1", "app"),
+            ("app", "app"),
+            ("example.com/app:1@sha256:00", "example.com/app"),
+        ] {
+            assert_eq!(built_image(image, &built), Some(format!("{repository}@{DIGEST}")));
+        }
+        for digest in ["", "sha256:", "latest", "sha256:zz", "sha256:00\n", "sha256:0a rm -rf"] {
+            let built = status("Succeeded", "", &json!({ "output": { "digest": digest } }));
+            assert_eq!(built_image("app", &built), None, "{digest}");
+        }
+        let failed = status("Failed", "", &json!({ "output": { "digest": DIGEST } }));
+        assert_eq!(built_image("app", &failed), None);
+        assert_eq!(built_image("app", &BuildRunStatus::default()), None);
+    }
+}

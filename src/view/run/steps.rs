@@ -104,12 +104,30 @@ pub fn steps(pod: &Pod, pulls: &Pulls, now: Timestamp) -> Vec<StepRow> {
             name: step_name(&container.name).to_owned(),
             identity: identity(pod, container),
             waited: between(pod_start, turn),
-            ran: between(turn, end).filter(|_| turn.is_some()),
+            ran: between(turn, end),
             standing: standing.clone(),
         });
         before = before.and(&standing, seen.finished);
     }
     rows
+}
+
+/// Images that are on their way for something else than a step, as rows of their own.
+pub fn other_pulls(pod: &Pod, pulls: &Pulls) -> Vec<StepRow> {
+    let of_steps = |image: &str| {
+        let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        containers.any(|container| container.image.as_deref() == Some(image))
+    };
+    let others = pulls.iter().filter(|(image, _)| !of_steps(image));
+    others
+        .map(|(image, pull)| StepRow {
+            name: image.clone(),
+            identity: String::new(),
+            standing: Standing::Pulling(*pull),
+            waited: None,
+            ran: None,
+        })
+        .collect()
 }
 
 /// What the steps before one came to.
@@ -244,4 +262,171 @@ pub fn announcements(before: &Standing, row: &StepRow) -> Vec<String> {
         Standing::Waiting { .. } | Standing::Pulling(_) | Standing::Running => None,
     });
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn at(second: i64) -> String {
+        (START.parse::<Timestamp>().unwrap() + SignedDuration::from_secs(second)).to_string()
+    }
+
+    const START: &str = "2026-01-02T03:04:00Z";
+
+    fn ended(code: i32, start: i64, end: i64) -> Value {
+        json!({ "terminated": { "exitCode": code, "startedAt": at(start), "finishedAt": at(end) } })
+    }
+
+    fn running(start: i64) -> Value {
+        json!({ "running": { "startedAt": at(start) } })
+    }
+
+    fn waiting(reason: &str) -> Value {
+        json!({ "waiting": { "reason": reason } })
+    }
+
+    fn rows(states: &[Value], pulls: &Pulls) -> Vec<StepRow> {
+        let name = |at: usize| format!("step-s{at}");
+        let container = |at: usize| json!({ "name": name(at), "image": format!("image-{at}") });
+        let told = |(at, state): (usize, &Value)| json!({ "name": name(at), "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state });
+        let pod = json!({
+            "metadata": { "creationTimestamp": START },
+            "spec": { "containers": (0..states.len()).map(container).collect::<Vec<_>>() },
+            "status": { "containerStatuses": states.iter().enumerate().map(told).collect::<Vec<_>>() },
+        });
+        let now = at(100).parse().unwrap();
+        steps(&serde_json::from_value(pod).unwrap(), pulls, now)
+    }
+
+    /// State, seconds waited and seconds run of each step.
+    fn short(states: &[Value]) -> Vec<(Standing, Option<i64>, Option<i64>)> {
+        let seconds = |time: Option<SignedDuration>| time.map(|time| time.as_secs());
+        let rows = rows(states, &Pulls::new()).into_iter();
+        rows.map(|row| (row.standing, seconds(row.waited), seconds(row.ran))).collect()
+    }
+
+    fn failed(exit_code: i32) -> Standing {
+        Standing::Failed { exit_code }
+    }
+
+    const WAITING: Standing = Standing::Waiting { reason: None };
+
+    #[test]
+    fn a_turn_comes_when_the_step_before_ends() {
+        assert_eq!(
+            short(&[ended(0, 2, 5), ended(0, 3, 9), running(3), running(3)]),
+            [
+                (Standing::Done, Some(2), Some(3)),
+                (Standing::Done, Some(5), Some(4)),
+                (Standing::Running, Some(9), Some(91)),
+                (WAITING, None, None),
+            ]
+        );
+        // One that started late had its turn at once.
+        assert_eq!(short(&[ended(0, 2, 5), ended(0, 8, 9)])[1], (Standing::Done, Some(8), Some(1)));
+    }
+
+    #[test]
+    fn what_comes_after_a_failure_is_skipped() {
+        let skipped = (Standing::Skipped, None, None);
+        assert_eq!(
+            short(&[ended(0, 2, 5), ended(3, 2, 9), ended(1, 2, 9), ended(143, 2, 12), running(2)]),
+            [
+                (Standing::Done, Some(2), Some(3)),
+                (failed(3), Some(5), Some(4)),
+                skipped.clone(),
+                skipped,
+                (WAITING, None, None),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_ends_before_its_turn_failed_by_itself() {
+        let states = short(&[running(2), ended(127, 3, 4), ended(1, 2, 5)]);
+        let kinds: Vec<_> = states.into_iter().map(|(standing, ..)| standing).collect();
+        assert_eq!(kinds, [Standing::Running, failed(127), Standing::Skipped]);
+        let states = short(&[ended(143, 2, 9), ended(127, 3, 4)]);
+        assert_eq!(states[1], (failed(127), Some(3), Some(1)));
+    }
+
+    #[test]
+    fn the_kernel_ends_a_step_only_where_it_fails() {
+        let killed = |code: i32| json!({ "terminated": { "exitCode": code, "reason": "OOMKilled", "finishedAt": at(5) } });
+        assert_eq!(short(&[killed(137)])[0].0, Standing::OutOfMemory);
+        assert_eq!(short(&[killed(0)])[0].0, Standing::Done);
+    }
+
+    #[test]
+    fn the_year_1970_is_no_time() {
+        let never = json!({ "terminated": { "exitCode": 128, "startedAt": "1970-01-01T00:00:00Z", "finishedAt": at(5) } });
+        assert_eq!(short(&[never]), [(failed(128), None, None)]);
+    }
+
+    #[test]
+    fn an_image_on_its_way_is_shown_until_the_step_starts_or_the_engine_gives_up() {
+        let pull = Pull { done: 1, total: 2 };
+        let pulls: Pulls = (0..4).map(|at| (format!("image-{at}"), pull)).collect();
+        let states =
+            [waiting("ContainerCreating"), waiting("ErrImagePull"), running(1), Value::Null];
+        let rows = rows(&states, &pulls);
+        let standings: Vec<_> = rows.into_iter().map(|row| row.standing).collect();
+        let gave_up = Standing::Waiting { reason: Some("ErrImagePull".into()) };
+        assert_eq!(standings, [Standing::Pulling(pull), gave_up, WAITING, Standing::Pulling(pull)]);
+    }
+
+    #[test]
+    fn images_for_no_step_have_rows_of_their_own() {
+        let pod = json!({ "spec": { "containers": [{ "name": "step-a", "image": "a" }] } });
+        let pulls: Pulls = ["a", "b"].map(|name| (name.into(), Pull::default())).into();
+        let rows = other_pulls(&serde_json::from_value(pod).unwrap(), &pulls);
+        assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn identities_are_what_the_pod_says() {
+        for (context, of_pod, identity) in [
+            (json!({ "runAsUser": 1001, "runAsGroup": 1000 }), Value::Null, "1001:1000"),
+            (json!({ "runAsUser": 0 }), Value::Null, "0:image's"),
+            (json!({ "runAsUser": 0 }), json!({ "runAsUser": 5, "runAsGroup": 6 }), "0:6"),
+            (json!({ "runAsGroup": 7 }), Value::Null, "image's:7"),
+            (Value::Null, Value::Null, "image's"),
+        ] {
+            let pod = json!({ "spec": {
+                "containers": [{ "name": "step-a", "securityContext": context }],
+                "securityContext": of_pod,
+            } });
+            let pod = serde_json::from_value(pod).unwrap();
+            let rows = steps(&pod, &Pulls::new(), START.parse().unwrap());
+            assert_eq!(rows[0].identity, identity);
+        }
+    }
+
+    #[test]
+    fn every_start_and_every_end_is_announced_once() {
+        let row = |standing: &Standing| StepRow {
+            name: "build".into(),
+            identity: String::new(),
+            standing: standing.clone(),
+            waited: None,
+            ran: Some(SignedDuration::from_millis(3200)),
+        };
+        let pulling = Standing::Pulling(Pull::default());
+        for (before, after, lines) in [
+            (&WAITING, &pulling, &[][..]),
+            (&pulling, &Standing::Running, &["build: started"]),
+            (&Standing::Running, &Standing::Running, &[]),
+            (&Standing::Running, &Standing::Done, &["build: done in 3.2 s"]),
+            (&Standing::Running, &failed(3), &["build: failed, exit 3 after 3.2 s"]),
+            (&Standing::Running, &Standing::OutOfMemory, &["build: out of memory after 3.2 s"]),
+            (&WAITING, &Standing::Done, &["build: started", "build: done in 3.2 s"]),
+            (&WAITING, &Standing::Skipped, &["build: skipped"]),
+            (&Standing::Done, &Standing::Done, &[]),
+        ] {
+            assert_eq!(announcements(before, &row(after)), lines, "{before:?} {after:?}");
+        }
+    }
 }
