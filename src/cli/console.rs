@@ -10,6 +10,9 @@ use std::io::{self, IsTerminal as _, Write};
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::local::Happening;
 use crate::view::run::{
@@ -55,6 +58,32 @@ fn size_of_stderr() -> Size {
     // Some serial lines say 0.
     let known = |value: u16, default| if value == 0 { default } else { usize::from(value) };
     Size { width: known(width, 80), height: known(height, 24) }
+}
+
+/// Shows what comes until nobody tells any more, and gives the console back for the end.
+///
+/// On a thread of its own: a reader that stops reading, such as a pager, must not stop the build.
+pub fn show<W: Write + Send + 'static>(
+    mut console: Console<W>,
+    mut news: UnboundedReceiver<Happening>,
+) -> JoinHandle<Console<W>> {
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || {
+        runtime.block_on(async {
+            let mut ticks = tokio::time::interval(PAUSE.unsigned_abs());
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    happening = news.recv() => match happening {
+                        Some(happening) => console.tell(happening),
+                        None => break,
+                    },
+                    _ = ticks.tick() => console.tick(),
+                }
+            }
+        });
+        console
+    })
 }
 
 /// Shows one run.
@@ -133,6 +162,11 @@ impl<W: Write> Console<W> {
             }
             Happening::Pod(pod) => {
                 self.pod = *pod;
+                // An image that cannot be pulled may be here already: then nobody says that it came.
+                let phase = self.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+                if phase.is_some_and(|phase| phase != "Pending") {
+                    self.pulls.clear();
+                }
                 self.announce(now);
             }
         }

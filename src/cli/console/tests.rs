@@ -368,6 +368,65 @@ fn nothing_is_written_where_nothing_changes() {
     assert_eq!(recorder.take(), b"");
 }
 
+/// Tells when something is written.
+#[derive(Debug)]
+struct Telling(tokio::sync::mpsc::UnboundedSender<Vec<u8>>);
+
+impl Write for Telling {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn lines_come_without_further_news_and_the_console_comes_back() {
+    let (written, mut screen) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, news) = tokio::sync::mpsc::unbounded_channel();
+    let pod = three([running(0), waiting(), waiting()]);
+    let shown = show(Console::new(&pod, Telling(written), TERMINAL), news);
+    tell.send(line("build", "first")).unwrap();
+    tell.send(line("build", "second")).unwrap();
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains("second") {
+        text.extend(screen.recv().await.expect("the second line is written by and by"));
+    }
+    tell.send(line("build", "third")).unwrap();
+    drop(tell);
+    let console = shown.await.unwrap();
+    drop(console);
+    while let Some(more) = screen.recv().await {
+        text.extend(more);
+    }
+    let mut screen = Screen::new(80, 24);
+    screen.feed(&text);
+    insta::assert_snapshot!(screen.text(), @r"
+    [build]            first
+    [build]            second
+    [build]            third
+    ");
+}
+
+#[test]
+fn an_image_that_was_here_after_all_is_not_pulled_for_ever() {
+    let recorder = Recorder::default();
+    let mut screen = Screen::new(80, 24);
+    let mut console =
+        Console::new(&three([waiting(), waiting(), waiting()]), recorder.clone(), TERMINAL);
+    console.tell_at(Happening::Pulling { image: "sandbox".into(), done: 0, total: 0 }, at(0));
+    screen.feed(&recorder.take());
+    assert!(screen.text().ends_with("sandbox           pulling"), "{}", screen.text());
+    let mut pod = three([running(0), waiting(), waiting()]);
+    pod.status.as_mut().unwrap().phase = Some("Running".into());
+    console.tell_at(news(pod), at(10));
+    screen.feed(&recorder.take());
+    assert!(screen.text().ends_with("image-processing  waiting"), "{}", screen.text());
+}
+
 /// A reader that has gone away.
 #[derive(Debug)]
 struct Gone(usize);

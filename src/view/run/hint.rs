@@ -1,6 +1,6 @@
 //! What to tell somebody who runs this for the first time.
 
-use super::one_line;
+use crate::view::one_line;
 
 /// Printed below the help of `slipway run`.
 pub const EXAMPLES: &str = "\

@@ -5,7 +5,8 @@
 use anstyle::{AnsiColor, Style};
 
 use super::log::colour_of;
-use super::{Size, Standing, StepRow, duration, one_line, paint, units};
+use super::{Size, Standing, StepRow, duration, paint, units};
+use crate::view::one_line;
 
 /// A line for the terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]

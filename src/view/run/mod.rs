@@ -39,10 +39,3 @@ pub struct Size {
 fn paint(text: &str, style: Style, colour: bool) -> String {
     if colour && !text.is_empty() { format!("{style}{text}{style:#}") } else { text.to_owned() }
 }
-
-/// Text for one line of anything: control characters are written out.
-fn one_line(text: &str) -> String {
-    let shown =
-        |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
-    text.chars().map(shown).collect()
-}

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Standing, StepRow, bytes, duration, one_line, paint};
+use super::{Standing, StepRow, bytes, duration, paint};
 use crate::api::{
     BuildRunStatus, Condition, FALSE, OutputStatus, SUCCEEDED, SourceStatus, TRUE, reasons,
 };
+use crate::view::one_line;
 
 /// A run that is over.
 #[derive(Debug, Clone, Copy)]

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::units;
+use crate::view::one_line;
 
 /// Bytes of an image that are here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -102,7 +103,7 @@ pub fn steps(pod: &Pod, pulls: &Pulls, now: Timestamp) -> Vec<StepRow> {
         };
         rows.push(StepRow {
             name: step_name(&container.name).to_owned(),
-            identity: identity(pod, container),
+            identity: identity(pod, container, status),
             waited: between(pod_start, turn),
             ran: between(turn, end),
             standing: standing.clone(),
@@ -196,7 +197,7 @@ impl<'a> Seen<'a> {
             }
             None => match (self.waiting_reason(), pull) {
                 (None, Some(pull)) if self.started.is_none() => Standing::Pulling(*pull),
-                (reason, _) => Standing::Waiting { reason: reason.map(super::one_line) },
+                (reason, _) => Standing::Waiting { reason: reason.map(one_line) },
             },
         }
     }
@@ -220,7 +221,12 @@ fn time(time: Option<&Time>) -> Option<Timestamp> {
     time.map(|time| time.0).filter(|time| time.as_second() > 0)
 }
 
-fn identity(pod: &Pod, container: &Container) -> String {
+/// As the engine saw it, else as the pod says.
+fn identity(pod: &Pod, container: &Container, status: Option<&ContainerStatus>) -> String {
+    let seen = status.and_then(|status| status.user.as_ref()?.linux.as_ref());
+    if let Some(seen) = seen {
+        return format!("{}:{}", seen.uid, seen.gid);
+    }
     let of_container = container.security_context.as_ref();
     let of_pod = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
     let uid = of_container
@@ -244,7 +250,7 @@ pub fn announcements(before: &Standing, row: &StepRow) -> Vec<String> {
     if *before == row.standing || !started(&row.standing) {
         return Vec::new();
     }
-    let name = super::one_line(&row.name);
+    let name = one_line(&row.name);
     let mut lines = Vec::new();
     if !started(before) && row.standing != Standing::Skipped {
         lines.push(format!("{name}: started"));
@@ -403,6 +409,12 @@ mod tests {
             let rows = steps(&pod, &Pulls::new(), START.parse().unwrap());
             assert_eq!(rows[0].identity, identity);
         }
+        let seen = json!({
+            "spec": { "containers": [{ "name": "step-a", "securityContext": { "runAsUser": 5 } }] },
+            "status": { "containerStatuses": [{ "name": "step-a", "image": "", "imageID": "", "ready": true, "restartCount": 0, "user": { "linux": { "uid": 5, "gid": 6 } } }] },
+        });
+        let seen = serde_json::from_value(seen).unwrap();
+        assert_eq!(steps(&seen, &Pulls::new(), START.parse().unwrap())[0].identity, "5:6");
     }
 
     #[test]
