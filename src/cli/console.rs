@@ -70,7 +70,8 @@ pub fn show<W: Write + Send + 'static>(
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
         runtime.block_on(async {
-            let mut ticks = tokio::time::interval(PAUSE.unsigned_abs());
+            // Twice as often as lines are drawn, else a tick that is a little early costs a whole pause.
+            let mut ticks = tokio::time::interval(PAUSE.unsigned_abs() / 2);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tokio::select! {
