@@ -1,5 +1,6 @@
 //! The command line: flags and environment in, one verb run, one exit code out.
 
+pub mod console;
 mod crds;
 mod exit;
 mod render;

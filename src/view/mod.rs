@@ -1,1 +1,6 @@
 //! What people see: tables, lines and reports. Pure: from values to text.
+
+mod one_line;
+pub mod run;
+
+pub use one_line::one_line;
