@@ -2,6 +2,7 @@
 
 mod crds;
 mod exit;
+mod plan;
 mod render;
 
 use std::ffi::OsString;
