@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::FileArguments;
 use crate::local::{self, Files, Located, Note};
-use crate::plan::{Expansion, Settings, expand, not_built, validate};
+use crate::plan::{Checked, Expansion, Settings, expand, not_built, validate};
 use crate::view::one_line;
 
 /// The files of a run, and which run of them.
@@ -20,6 +20,7 @@ pub struct RunArguments {
 /// A run that is ready to start.
 #[derive(Debug)]
 pub struct Planned {
+    pub checked: Checked,
     pub expansion: Expansion,
     pub notes: Vec<Note>,
 }
@@ -56,7 +57,7 @@ pub fn plan(arguments: &RunArguments) -> Result<Planned, Refused> {
             notes.extend(chosen.assumptions);
             let expansion = expand(&checked);
             notes.extend(not_built(&expansion.pod).into_iter().map(Note));
-            Ok(Planned { expansion, notes })
+            Ok(Planned { checked, expansion, notes })
         }
         outcome => {
             let refusals = outcome.err().unwrap_or_default();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::plan::{RunArguments, plan, tell};
-use super::{Error, Exit, Format, print_text};
+use super::{Error, Exit, Format, print_object};
 use crate::plan::Expansion;
 
 pub const EXAMPLES: &str = "\
@@ -27,7 +27,7 @@ pub fn render(arguments: &RenderArguments) -> Result<Exit, Error> {
     match plan(&arguments.run) {
         Ok(planned) => {
             tell(&planned.notes);
-            print_text(&text(&planned.expansion, arguments.output)?)?;
+            print_object("the Pod", &document(&planned.expansion), arguments.output)?;
             Ok(Exit::Done)
         }
         Err(refused) => {
@@ -37,15 +37,11 @@ pub fn render(arguments: &RenderArguments) -> Result<Exit, Error> {
     }
 }
 
-fn text(expansion: &Expansion, format: Format) -> Result<String, Error> {
+/// The pod, with the account that is made for it where there is one.
+fn document(expansion: &Expansion) -> Value {
     let pod = json!(expansion.pod);
-    let document = match &expansion.service_account {
+    match &expansion.service_account {
         None => pod,
         Some(account) => json!({ "apiVersion": "v1", "kind": "List", "items": [account, pod] }),
-    };
-    match format {
-        Format::Json => Ok(format!("{document:#}\n")),
-        Format::Yaml => serde_saphyr::to_string::<Value>(&document)
-            .map_err(|source| Error::Print { name: "the Pod".into(), source }),
     }
 }
