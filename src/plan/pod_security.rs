@@ -414,3 +414,196 @@ fn hosts_of(name: &str, http: Option<String>, tcp: Option<String>) -> Vec<String
         .map(|(action, _)| format!("{name}.{action}.host"))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A pod that every level accepts, with a value put at a path into it.
+    fn pod(path: &str, value: &Value) -> Pod {
+        let context = json!({
+            "allowPrivilegeEscalation": false, "runAsNonRoot": true, "runAsUser": 1000,
+            "capabilities": { "drop": ["ALL"], "add": ["NET_BIND_SERVICE"] },
+            "seccompProfile": { "type": "RuntimeDefault" },
+        });
+        let container = |name: &str| json!({ "name": name, "securityContext": context });
+        let mut pod = json!({
+            "metadata": { "annotations": {} },
+            "spec": {
+                "initContainers": [container("init")],
+                "containers": [container("first"), container("second")],
+                "ephemeralContainers": [container("ephemeral")],
+                "securityContext": {},
+                "volumes": [{ "name": "data", "emptyDir": {} }],
+            },
+        });
+        let (parent, key) = path.rsplit_once('/').unwrap();
+        match pod.pointer_mut(parent).unwrap() {
+            Value::Array(items) => items[key.parse::<usize>().unwrap()] = value.clone(),
+            parent if value.is_null() => drop(parent.as_object_mut().unwrap().remove(key)),
+            parent => parent[key] = value.clone(),
+        }
+        serde_json::from_value(pod).unwrap()
+    }
+
+    /// `LEVEL CONTROL CONTAINER: FIELD MESSAGE` of each violation.
+    fn lines(pod: &Pod) -> Vec<String> {
+        let line = |violation: &Violation| {
+            let container = violation.container.as_deref().unwrap_or("pod");
+            let (level, control) = (violation.level.word(), violation.control);
+            format!("{level} {control} {container}: {} {}", violation.field, violation.message)
+        };
+        violations(pod).iter().map(line).collect()
+    }
+
+    const FIRST: &str = "/spec/containers/0/securityContext";
+
+    #[rstest]
+    #[case("/spec/containers/0/securityContext/runAsGroup", json!(0))]
+    #[case("/spec/containers/0/securityContext/runAsUser", Value::Null)]
+    #[case("/spec/containers/0/securityContext/privileged", json!(false))]
+    #[case("/spec/containers/0/securityContext/procMount", json!("Default"))]
+    #[case("/spec/containers/0/securityContext/capabilities", json!({ "drop": ["ALL", "CHOWN"] }))]
+    #[case("/spec/containers/0/securityContext/seccompProfile", json!({ "type": "Localhost", "localhostProfile": "a.json" }))]
+    #[case("/spec/containers/0/securityContext/appArmorProfile", json!({ "type": "RuntimeDefault" }))]
+    #[case("/spec/containers/0/securityContext/seLinuxOptions", json!({ "type": "container_engine_t", "level": "s0:c1" }))]
+    #[case("/spec/containers/0/securityContext/windowsOptions", json!({ "hostProcess": false }))]
+    #[case("/spec/containers/0/ports", json!([{ "containerPort": 80 }, { "containerPort": 81, "hostPort": 0 }]))]
+    #[case("/spec/containers/0/livenessProbe", json!({ "httpGet": { "port": 80, "host": "" } }))]
+    #[case("/spec/hostNetwork", json!(false))]
+    #[case("/spec/securityContext", json!({ "sysctls": [{ "name": "net.ipv4.tcp_syncookies", "value": "1" }], "fsGroup": 0 }))]
+    #[case("/metadata/annotations", json!({ "container.apparmor.security.beta.kubernetes.io/first": "localhost/a" }))]
+    #[case("/spec/volumes", json!([
+        { "name": "a", "configMap": {} }, { "name": "b", "csi": { "driver": "d" } }, { "name": "c", "downwardAPI": {} },
+        { "name": "d", "ephemeral": {} }, { "name": "e", "image": {} }, { "name": "f", "persistentVolumeClaim": { "claimName": "c" } },
+        { "name": "g", "projected": {} }, { "name": "h", "secret": {} },
+    ]))]
+    fn every_level_accepts(#[case] path: &str, #[case] value: Value) {
+        let pod = pod(path, &value);
+        assert_eq!(lines(&pod), Vec::<String>::new());
+        assert_eq!(level(&violations(&pod)), Level::Restricted);
+    }
+
+    #[rstest]
+    #[case("/spec/hostNetwork", json!(true), "hostNamespaces pod: spec.hostNetwork must not be true")]
+    #[case("/spec/hostPID", json!(true), "hostNamespaces pod: spec.hostPID must not be true")]
+    #[case("/spec/hostIPC", json!(true), "hostNamespaces pod: spec.hostIPC must not be true")]
+    #[case("/spec/containers/0/securityContext/privileged", json!(true), "privileged first: spec.containers[0].securityContext.privileged must not be true")]
+    #[case("/spec/initContainers/0/securityContext/privileged", json!(true), "privileged init: spec.initContainers[0].securityContext.privileged must not be true")]
+    #[case("/spec/ephemeralContainers/0/securityContext/privileged", json!(true), "privileged ephemeral: spec.ephemeralContainers[0].securityContext.privileged must not be true")]
+    #[case("/spec/containers/1/securityContext/capabilities/add", json!(["NET_BIND_SERVICE", "SYS_ADMIN"]), "capabilities second: spec.containers[1].securityContext.capabilities.add[1] must not be SYS_ADMIN")]
+    #[case("/spec/containers/0/securityContext/capabilities/add", json!(["CAP_CHOWN"]), "capabilities first: spec.containers[0].securityContext.capabilities.add[0] must not be CAP_CHOWN")]
+    #[case("/spec/volumes/0", json!({ "name": "host", "hostPath": { "path": "/" } }), "hostPathVolumes pod: spec.volumes[0].hostPath must not be set (volume host)")]
+    #[case("/spec/containers/0/ports", json!([{ "containerPort": 80 }, { "containerPort": 80, "hostPort": 80 }]), "hostPorts first: spec.containers[0].ports[1].hostPort must not be set")]
+    #[case("/spec/securityContext/appArmorProfile", json!({ "type": "Unconfined" }), "appArmorProfile pod: spec.securityContext.appArmorProfile.type must be RuntimeDefault or Localhost")]
+    #[case("/spec/containers/0/securityContext/appArmorProfile", json!({ "type": "Unconfined" }), "appArmorProfile first: spec.containers[0].securityContext.appArmorProfile.type must be RuntimeDefault or Localhost")]
+    #[case("/metadata/annotations", json!({ "container.apparmor.security.beta.kubernetes.io/first": "unconfined" }), "appArmorProfile first: metadata.annotations[container.apparmor.security.beta.kubernetes.io/first] must not be unconfined")]
+    #[case("/spec/securityContext/seLinuxOptions", json!({ "type": "spc_t" }), "seLinuxOptions pod: spec.securityContext.seLinuxOptions.type must not be spc_t")]
+    #[case("/spec/containers/0/securityContext/seLinuxOptions", json!({ "type": "spc_t" }), "seLinuxOptions first: spec.containers[0].securityContext.seLinuxOptions.type must not be spc_t")]
+    #[case("/spec/containers/0/securityContext/seLinuxOptions", json!({ "user": "u" }), "seLinuxOptions first: spec.containers[0].securityContext.seLinuxOptions.user must not be set")]
+    #[case("/spec/containers/0/securityContext/seLinuxOptions", json!({ "role": "r" }), "seLinuxOptions first: spec.containers[0].securityContext.seLinuxOptions.role must not be set")]
+    #[case("/spec/containers/0/securityContext/procMount", json!("Unmasked"), "procMount first: spec.containers[0].securityContext.procMount must be Default or unset")]
+    #[case("/spec/securityContext/seccompProfile", json!({ "type": "Unconfined" }), "seccompProfile pod: spec.securityContext.seccompProfile.type must be RuntimeDefault or Localhost")]
+    #[case("/spec/containers/0/securityContext/seccompProfile", json!({ "type": "Unconfined" }), "seccompProfile first: spec.containers[0].securityContext.seccompProfile.type must be RuntimeDefault or Localhost")]
+    #[case("/spec/securityContext/sysctls", json!([{ "name": "net.ipv4.tcp_rmem", "value": "1" }, { "name": "kernel.msgmax", "value": "1" }]), "sysctls pod: spec.securityContext.sysctls[1].name must not be kernel.msgmax")]
+    #[case("/spec/securityContext/windowsOptions", json!({ "hostProcess": true }), "windowsHostProcess pod: spec.securityContext.windowsOptions.hostProcess must not be true")]
+    #[case("/spec/containers/0/securityContext/windowsOptions", json!({ "hostProcess": true }), "windowsHostProcess first: spec.containers[0].securityContext.windowsOptions.hostProcess must not be true")]
+    #[case("/spec/containers/0/livenessProbe", json!({ "httpGet": { "port": 80, "host": "h" } }), "hostProbesAndHostLifecycle first: spec.containers[0].livenessProbe.httpGet.host must not be set")]
+    #[case("/spec/containers/0/readinessProbe", json!({ "tcpSocket": { "port": 80, "host": "h" } }), "hostProbesAndHostLifecycle first: spec.containers[0].readinessProbe.tcpSocket.host must not be set")]
+    #[case("/spec/containers/0/startupProbe", json!({ "httpGet": { "port": 80, "host": "h" } }), "hostProbesAndHostLifecycle first: spec.containers[0].startupProbe.httpGet.host must not be set")]
+    #[case("/spec/containers/0/lifecycle", json!({ "postStart": { "httpGet": { "port": 80, "host": "h" } } }), "hostProbesAndHostLifecycle first: spec.containers[0].lifecycle.postStart.httpGet.host must not be set")]
+    #[case("/spec/containers/0/lifecycle", json!({ "preStop": { "tcpSocket": { "port": 80, "host": "h" } } }), "hostProbesAndHostLifecycle first: spec.containers[0].lifecycle.preStop.tcpSocket.host must not be set")]
+    fn baseline_refuses(#[case] path: &str, #[case] value: Value, #[case] expected: &str) {
+        let pod = pod(path, &value);
+        assert_eq!(lines(&pod), [format!("baseline {expected}")]);
+        assert_eq!(level(&violations(&pod)), Level::Privileged);
+    }
+
+    #[rstest]
+    #[case("/spec/volumes/0", json!({ "name": "share", "nfs": { "server": "s", "path": "/" } }), "restrictedVolumes pod: spec.volumes[0] must be of another type (volume share)")]
+    #[case("/spec/containers/0/securityContext/allowPrivilegeEscalation", json!(true), "allowPrivilegeEscalation first: spec.containers[0].securityContext.allowPrivilegeEscalation must be false")]
+    #[case(
+        "/spec/containers/0/securityContext/allowPrivilegeEscalation",
+        Value::Null,
+        "allowPrivilegeEscalation first: spec.containers[0].securityContext.allowPrivilegeEscalation must be false"
+    )]
+    #[case(
+        "/spec/initContainers/0/securityContext/allowPrivilegeEscalation",
+        Value::Null,
+        "allowPrivilegeEscalation init: spec.initContainers[0].securityContext.allowPrivilegeEscalation must be false"
+    )]
+    #[case("/spec/containers/0/securityContext/runAsNonRoot", json!(false), "runAsNonRoot first: spec.containers[0].securityContext.runAsNonRoot must not be false")]
+    #[case(
+        "/spec/containers/0/securityContext/runAsNonRoot",
+        Value::Null,
+        "runAsNonRoot first: spec.containers[0].securityContext.runAsNonRoot must be true"
+    )]
+    #[case("/spec/securityContext/runAsNonRoot", json!(false), "runAsNonRoot pod: spec.securityContext.runAsNonRoot must not be false")]
+    #[case("/spec/containers/0/securityContext/runAsUser", json!(0), "runAsUser first: spec.containers[0].securityContext.runAsUser must not be 0")]
+    #[case("/spec/securityContext/runAsUser", json!(0), "runAsUser pod: spec.securityContext.runAsUser must not be 0")]
+    #[case(
+        "/spec/containers/0/securityContext/seccompProfile",
+        Value::Null,
+        "seccompProfile first: spec.containers[0].securityContext.seccompProfile.type must be RuntimeDefault or Localhost"
+    )]
+    #[case(
+        "/spec/containers/0/securityContext/capabilities",
+        Value::Null,
+        "capabilities first: spec.containers[0].securityContext.capabilities.drop must contain ALL"
+    )]
+    #[case("/spec/containers/0/securityContext/capabilities/drop", json!(["all"]), "capabilities first: spec.containers[0].securityContext.capabilities.drop must contain ALL")]
+    #[case("/spec/containers/0/securityContext/capabilities/add", json!(["NET_BIND_SERVICE", "CHOWN"]), "capabilities first: spec.containers[0].securityContext.capabilities.add[1] must not be CHOWN")]
+    fn restricted_refuses(#[case] path: &str, #[case] value: Value, #[case] expected: &str) {
+        let pod = pod(path, &value);
+        assert_eq!(lines(&pod), [format!("restricted {expected}")]);
+        assert_eq!(level(&violations(&pod)), Level::Baseline);
+    }
+
+    #[test]
+    fn a_pod_may_say_it_for_its_containers() {
+        let context =
+            json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
+        let mut pod = pod("/spec/securityContext", &context);
+        for container in &mut pod.spec.as_mut().unwrap().containers {
+            let context = container.security_context.as_mut().unwrap();
+            (context.run_as_non_root, context.seccomp_profile) = (None, None);
+        }
+        assert_eq!(lines(&pod), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_container_that_says_nothing_is_told_everything_that_restricted_asks_for() {
+        let found = violations(&pod(FIRST, &Value::Null));
+        assert_eq!(level(&found), Level::Baseline);
+        assert!(found.iter().all(|found| found.container.as_deref() == Some("first")));
+        let controls: Vec<_> = found.iter().map(|found| found.control).collect();
+        let expected =
+            ["allowPrivilegeEscalation", "capabilities", "runAsNonRoot", "seccompProfile"];
+        assert_eq!(controls, expected);
+    }
+
+    #[test]
+    fn windows_pods_are_not_asked_for_what_they_cannot_say() {
+        let mut pod = pod("/spec/os", &json!({ "name": "windows" }));
+        for container in &mut pod.spec.as_mut().unwrap().containers {
+            let run_as_non_root = Some(true);
+            container.security_context =
+                Some(SecurityContext { run_as_non_root, ..SecurityContext::default() });
+        }
+        assert_eq!(lines(&pod), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_capability_and_sysctl_of_the_tables_is_accepted_by_baseline() {
+        let added =
+            pod("/spec/containers/0/securityContext/capabilities/add", &json!(CAPABILITIES));
+        assert_eq!(level(&violations(&added)), Level::Baseline);
+        assert_eq!(violations(&added).len(), CAPABILITIES.len() - 1);
+        let sysctls = SAFE_SYSCTLS.map(|name| json!({ "name": name, "value": "1" }));
+        let set = pod("/spec/securityContext/sysctls", &json!(sysctls));
+        assert_eq!(lines(&set), Vec::<String>::new());
+    }
+}
