@@ -8,7 +8,9 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 use slipway::local::{self, Files};
-use slipway::plan::{Expansion, Settings, expand, invariants, validate};
+use slipway::plan::{Checked, Settings, expand, explain, invariants, validate};
+
+use crate::explain::{assert_agrees, assert_origins};
 
 const NOW: &str = "2026-01-02T03:04:05Z";
 const RUNS: usize = 600;
@@ -389,14 +391,14 @@ fn document(kind: &str, metadata: &Value, spec: &Value) -> Value {
 }
 
 /// As `slipway render` does it; nothing where anything is refused.
-fn plan(path: &std::path::Path) -> Option<Expansion> {
+fn plan(path: &std::path::Path) -> Option<Checked> {
     let (documents, errors) = local::read(&[path.to_owned()]);
     assert!(errors.is_empty(), "{errors:?}");
     let (files, refused, _) = Files::of(documents);
     let now: Timestamp = NOW.parse().unwrap();
     let chosen = local::choose(&files, None, now).ok()?;
     let checked = validate(&chosen.loaded, &Settings::default()).ok();
-    checked.filter(|_| refused.is_empty()).map(|checked| expand(&checked))
+    checked.filter(|_| refused.is_empty())
 }
 
 #[test]
@@ -412,9 +414,14 @@ fn whatever_the_files_hold_it_is_refused_or_makes_a_sound_pod() {
         let objects = documents.new_tree(&mut runner).unwrap().current();
         let text = objects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
         std::fs::write(&path, &text).unwrap();
-        let Some(expansion) = plan(&path) else { continue };
+        let Some(checked) = plan(&path) else { continue };
+        let expansion = expand(&checked);
         assert_eq!(invariants::broken(&expansion.pod), Vec::<String>::new(), "{text}");
-        assert_eq!(plan(&path).as_ref(), Some(&expansion), "{text}");
+        assert_eq!(plan(&path).as_ref(), Some(&checked), "{text}");
+        assert_eq!(expand(&checked), expansion, "{text}");
+        let explanation = explain::explain(&checked);
+        assert_agrees(&explanation, &expansion.pod, &text);
+        assert_origins(&explanation, &objects, &text);
         let deadline = expansion.pod.spec.as_ref().unwrap().active_deadline_seconds;
         assert!(deadline.is_none_or(|seconds| (1..=2_147_483_647).contains(&seconds)), "{text}");
         sound += 1;

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod crds;
+mod explain;
 mod generated;
 mod golden;
 mod properties;

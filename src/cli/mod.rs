@@ -3,6 +3,8 @@
 pub mod console;
 mod crds;
 mod exit;
+mod explain;
+mod plan;
 mod render;
 
 use std::ffi::OsString;
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde_json::Value;
 
 pub use exit::Exit;
 
@@ -26,6 +29,9 @@ enum Verb {
     /// Print the Pod that a BuildRun becomes
     #[command(after_help = render::EXAMPLES)]
     Render(render::RenderArguments),
+    /// Tell as whom each container of a BuildRun acts, what it may do, and who decided that
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::ExplainArguments),
     /// Print the CustomResourceDefinitions, or write them to files
     Crds {
         /// Directory to write one file a kind to; it is created if needed
@@ -51,6 +57,17 @@ enum Format {
     Json,
 }
 
+/// How a report is printed.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum ReportFormat {
+    /// For people
+    Text,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
     run(std::env::args_os()).into()
@@ -63,6 +80,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     };
     let outcome = match arguments.verb {
         Verb::Render(arguments) => render::render(&arguments),
+        Verb::Explain(arguments) => explain::explain(&arguments),
         Verb::Crds { dir } => crds::crds(dir.as_deref()),
     };
     outcome.unwrap_or_else(|error| {
@@ -89,4 +107,14 @@ fn print_text(text: &str) -> Result<(), Error> {
             outcome.map_err(|source| Error::Write { path: "standard output".into(), source })
         }
     }
+}
+
+/// Prints an object, which `name` stands for where it cannot be printed.
+fn print_object(name: &str, object: &Value, format: Format) -> Result<(), Error> {
+    let text = match format {
+        Format::Json => format!("{object:#}\n"),
+        Format::Yaml => serde_saphyr::to_string(object)
+            .map_err(|source| Error::Print { name: name.into(), source })?,
+    };
+    print_text(&text)
 }

@@ -15,6 +15,7 @@ use super::read::Document;
 use crate::api::{
     API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy,
 };
+use crate::plan::pod_security::Level;
 use crate::plan::{NamespaceFacts, ObjectName, Refusal, SecretFacts, go_quote, larger, schema};
 
 /// Something about a file.
@@ -34,6 +35,8 @@ pub struct Note(pub String);
 pub const INVALID: &str = "Invalid";
 /// What a generated name ends with.
 const GENERATED: &str = "local";
+/// The label by which a namespace enforces a PodSecurity level.
+const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// Namespace of objects that name none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
@@ -147,18 +150,7 @@ impl Files {
                     f.service_accounts.insert(k, account)
                 });
             }
-            ("v1", "Namespace") => {
-                self.core(document, "Namespace", refusals, |f, (_, name), namespace: Namespace| {
-                    let enforce = namespace
-                        .metadata
-                        .labels
-                        .unwrap_or_default()
-                        .remove("pod-security.kubernetes.io/enforce");
-                    f.namespaces.entry(name).or_default().restricted =
-                        enforce.as_deref() == Some("restricted");
-                    None::<()>
-                });
-            }
+            ("v1", "Namespace") => self.namespace(document, refusals),
             ("v1", "LimitRange") => self.core(
                 document,
                 "LimitRange",
@@ -198,6 +190,23 @@ impl Files {
                 notes.push(Note(format!("{}: {version} {kind} is not used here", document.file)));
             }
         }
+    }
+
+    /// A namespace, with the PodSecurity level that it enforces.
+    fn namespace(&mut self, document: &Document, refusals: &mut Vec<Located>) {
+        let labels = document.value.pointer("/metadata/labels");
+        let word = labels.and_then(|labels| labels.get(ENFORCE)).and_then(Value::as_str);
+        let enforces =
+            word.and_then(|word| Level::ALL.into_iter().find(|level| level.word() == word));
+        if let Some(word) = word.filter(|_| enforces.is_none()) {
+            let (word, words) = (go_quote(word), Level::ALL.map(Level::word).join(", "));
+            let message = format!("Invalid value: {word}: must be one of {words}");
+            refusals.push(problem(document, &format!("metadata.labels[{ENFORCE}]"), message));
+        }
+        self.core(document, "Namespace", refusals, |f, (_, name), _: Namespace| {
+            f.namespaces.entry(name).or_default().enforces = enforces;
+            None::<()>
+        });
     }
 
     /// An object of ours: judged by its schema, then decoded.

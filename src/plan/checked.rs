@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use slipway_step::protocol::{Credential, GitCommand};
 
 use super::identity::Identity;
+use super::pod_security::Level;
 use super::settings::Settings;
 use crate::api::Step;
 
@@ -32,8 +33,8 @@ pub struct Checked {
     pub(super) placement: Placement,
     /// In seconds; nothing means for ever.
     pub(super) timeout: Option<i64>,
-    /// The namespace enforces the PodSecurity level `restricted`.
-    pub(super) restricted: bool,
+    /// The PodSecurity level that the namespace enforces, where that is known.
+    pub(super) enforces: Option<Level>,
     pub(super) minimum_requests: BTreeMap<String, Quantity>,
 }
 

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, DownwardAPIVolumeFile, DownwardAPIVolumeSource, ObjectFieldSelector,
-    SeccompProfile, SecurityContext, Volume, VolumeMount,
+    DownwardAPIVolumeFile, DownwardAPIVolumeSource, ObjectFieldSelector, SeccompProfile,
+    SecurityContext, Volume, VolumeMount,
 };
 
+use super::security::{Decider, Security};
 use super::settings::{DEFAULT_ID, unprivileged};
 
 /// The user and group of a strategy's `securityContext`.
@@ -75,83 +76,69 @@ pub fn mounts() -> [VolumeMount; 2] {
     [mount("/etc/group", "group"), mount("/etc/passwd", "passwd")]
 }
 
-/// The security context of a supporting step: the template's, as the strategy's user and group where it names them, and with
-/// what a restricted namespace demands where the template says nothing about it.
-pub fn supporting(
-    template: Option<&SecurityContext>,
-    strategy: Option<Identity>,
-) -> SecurityContext {
-    let mut context = template.cloned().unwrap_or_else(|| unprivileged(DEFAULT_ID, DEFAULT_ID));
+/// The security of a supporting step: the template's, as the strategy's user and group where it names them, and with what a
+/// restricted namespace demands where the template says nothing about it.
+pub fn supporting(template: Option<&SecurityContext>, strategy: Option<Identity>) -> Security {
+    let built_in = unprivileged(DEFAULT_ID, DEFAULT_ID);
+    let mut security = Security::written(Some(template.unwrap_or(&built_in)), Decider::Template);
     if let Some(Identity { uid, gid }) = strategy {
-        context.run_as_user = Some(uid);
-        context.run_as_group = Some(gid);
-        context.run_as_non_root = None;
+        security.uid.set(uid, Decider::Strategy);
+        security.gid.set(gid, Decider::Strategy);
+        security.run_as_non_root.clear(Decider::Strategy);
     }
-    if context.run_as_user.is_some_and(|uid| uid != 0) {
-        context.run_as_non_root = Some(true);
+    if security.uid.get().is_some_and(|uid| *uid != 0) {
+        security.run_as_non_root.set(true, Decider::Slipway);
         // Kubernetes sets no ambient capabilities: added ones do nothing for this user, and a restricted namespace refuses them.
-        if let Some(capabilities) = &mut context.capabilities {
-            capabilities.add = None;
-        }
+        security.added_capabilities.clear(Decider::Slipway);
     }
-    fill_privileges(&mut context);
-    context
+    fill_privileges(&mut security, Decider::Slipway);
+    security
 }
 
-/// The security context of the init container, which has no template.
-pub fn prepare(strategy: Option<Identity>) -> SecurityContext {
-    let identity = strategy.unwrap_or(Identity { uid: DEFAULT_ID, gid: DEFAULT_ID });
-    supporting(Some(&unprivileged(identity.uid, identity.gid)), None)
+/// The security of the init container, whose template nobody configures.
+pub fn prepare(strategy: Option<Identity>) -> Security {
+    supporting(None, strategy)
 }
 
-/// The security context of a strategy step: its own, with unset ids filled from the strategy, and with what a restricted
-/// namespace demands where it enforces that.
+/// The security of a strategy step: its own, with unset ids filled from the strategy, and with what a restricted namespace
+/// demands where it enforces that.
 pub fn strategy_step(
     own: Option<&SecurityContext>,
     strategy: Option<Identity>,
     restricted: bool,
-) -> Option<SecurityContext> {
-    if own.is_none() && strategy.is_none() && !restricted {
-        return None;
-    }
-    let mut context = own.cloned().unwrap_or_default();
+) -> Security {
+    let mut security = Security::written(own, Decider::Step);
     if let Some(Identity { uid, gid }) = strategy {
-        context.run_as_user.get_or_insert(uid);
-        context.run_as_group.get_or_insert(gid);
+        security.uid.fill(uid, Decider::Strategy);
+        security.gid.fill(gid, Decider::Strategy);
     }
     if restricted {
-        fill_privileges(&mut context);
-        if context.run_as_user != Some(0) {
-            context.run_as_non_root.get_or_insert(true);
+        fill_privileges(&mut security, Decider::Namespace);
+        if security.uid.get() != Some(&0) {
+            security.run_as_non_root.fill(true, Decider::Namespace);
         }
     }
-    Some(context)
+    security
 }
 
 /// What every restricted namespace demands, where nothing is said about it.
-fn fill_privileges(context: &mut SecurityContext) {
-    let added = context.capabilities.as_ref().and_then(|capabilities| capabilities.add.as_ref());
-    let escalates = context.privileged == Some(true)
-        || added.is_some_and(|added| {
+fn fill_privileges(security: &mut Security, by: Decider) {
+    let escalates = security.privileged.get() == Some(&true)
+        || security.added_capabilities.get().is_some_and(|added| {
             added.iter().any(|added| added == "SYS_ADMIN" || added == "CAP_SYS_ADMIN")
         });
     // The API server calls the two together a contradiction, which says less than the refusal that follows without.
     if !escalates {
-        context.allow_privilege_escalation.get_or_insert(false);
+        security.allow_privilege_escalation.fill(false, by);
     }
-    context
-        .capabilities
-        .get_or_insert_with(Capabilities::default)
-        .drop
-        .get_or_insert_with(|| vec!["ALL".into()]);
-    context.seccomp_profile.get_or_insert_with(|| SeccompProfile {
-        localhost_profile: None,
-        type_: "RuntimeDefault".into(),
-    });
+    security.dropped_capabilities.fill(vec!["ALL".into()], by);
+    let profile = SeccompProfile { localhost_profile: None, type_: "RuntimeDefault".into() };
+    security.seccomp_profile.fill(profile, by);
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Capabilities;
     use proptest::prelude::*;
 
     use super::*;
@@ -175,7 +162,7 @@ mod tests {
             add: Some(vec!["DAC_OVERRIDE".into()]),
             drop: Some(vec!["ALL".into()]),
         });
-        let context = supporting(Some(&template), STRATEGY);
+        let context = supporting(Some(&template), STRATEGY).context().unwrap();
         assert_eq!((context.run_as_user, context.run_as_group), (Some(1010), Some(1020)));
         assert_eq!(context.run_as_non_root, Some(true));
         assert_eq!(
@@ -184,7 +171,7 @@ mod tests {
         );
         assert_eq!(context.read_only_root_filesystem, Some(true));
 
-        let root = supporting(Some(&template), None);
+        let root = supporting(Some(&template), None).context().unwrap();
         assert_eq!(
             (root.run_as_user, root.run_as_group, root.run_as_non_root),
             (Some(0), Some(0), None)
@@ -195,7 +182,8 @@ mod tests {
     #[test]
     fn a_template_that_demands_non_root_gives_way_to_a_root_strategy() {
         let template = SecurityContext { run_as_non_root: Some(true), ..unprivileged(1000, 1000) };
-        let context = supporting(Some(&template), Some(Identity { uid: 0, gid: 0 }));
+        let context =
+            supporting(Some(&template), Some(Identity { uid: 0, gid: 0 })).context().unwrap();
         assert_eq!((context.run_as_user, context.run_as_non_root), (Some(0), None));
     }
 
@@ -206,7 +194,7 @@ mod tests {
             run_as_group: Some(6),
             ..SecurityContext::default()
         };
-        let context = supporting(Some(&ids), None);
+        let context = supporting(Some(&ids), None).context().unwrap();
         let expected = SecurityContext {
             run_as_non_root: Some(true),
             read_only_root_filesystem: None,
@@ -218,7 +206,7 @@ mod tests {
     #[test]
     fn a_privileged_step_is_left_to_the_namespace_to_refuse() {
         let own = SecurityContext { privileged: Some(true), ..SecurityContext::default() };
-        let context = strategy_step(Some(&own), STRATEGY, true).unwrap();
+        let context = strategy_step(Some(&own), STRATEGY, true).context().unwrap();
         assert_eq!((context.privileged, context.allow_privilege_escalation), (Some(true), None));
     }
 
@@ -229,13 +217,13 @@ mod tests {
             privileged: Some(true),
             ..SecurityContext::default()
         };
-        let context = strategy_step(Some(&own), STRATEGY, false).unwrap();
+        let context = strategy_step(Some(&own), STRATEGY, false).context().unwrap();
         assert_eq!(
             (context.run_as_user, context.run_as_group, context.privileged),
             (Some(1010), Some(0), Some(true))
         );
-        assert_eq!(strategy_step(None, None, false), None);
-        let filled = strategy_step(None, STRATEGY, false).unwrap();
+        assert_eq!(strategy_step(None, None, false).context(), None);
+        let filled = strategy_step(None, STRATEGY, false).context().unwrap();
         assert_eq!(
             filled,
             SecurityContext {
@@ -252,12 +240,12 @@ mod tests {
             allow_privilege_escalation: Some(true),
             ..SecurityContext::default()
         };
-        let context = strategy_step(Some(&own), STRATEGY, true).unwrap();
+        let context = strategy_step(Some(&own), STRATEGY, true).context().unwrap();
         assert_eq!(context.allow_privilege_escalation, Some(true));
         assert_eq!(context.run_as_non_root, Some(true));
         assert_eq!(context.capabilities.unwrap().drop, Some(vec!["ALL".into()]));
         assert_eq!(context.seccomp_profile.unwrap().type_, "RuntimeDefault");
-        let root = strategy_step(None, Some(Identity { uid: 0, gid: 0 }), true).unwrap();
+        let root = strategy_step(None, Some(Identity { uid: 0, gid: 0 }), true).context().unwrap();
         assert_eq!(root.run_as_non_root, None);
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::pod_security::Level;
 use crate::api::{Build, BuildRun, Strategy};
 
 /// Whether an object that a run names is there.
@@ -85,8 +86,8 @@ pub struct ImageCommand {
 /// What the namespace demands of pods.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NamespaceFacts {
-    /// It enforces the PodSecurity level `restricted`.
-    pub restricted: bool,
+    /// The PodSecurity level that it enforces, where that is known.
+    pub enforces: Option<Level>,
     /// The least that a container must request, by resource, from its LimitRanges.
     pub minimum_requests: BTreeMap<String, Quantity>,
 }

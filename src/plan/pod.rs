@@ -29,6 +29,8 @@ use crate::api::{API_VERSION, BuildRun};
 pub const SOURCE_VOLUME: &str = "slipway-source";
 /// Annotation that names the containers which are Shipwright's own.
 pub const SUPPORTING_STEPS_ANNOTATION: &str = "slipway.dev/supporting-steps";
+/// The init container that hands `slipway-step` to the steps.
+pub const PREPARE: &str = "prepare";
 /// Where a process finds its account's token.
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const BIN_VOLUME: &str = "slipway-bin";
@@ -168,11 +170,11 @@ fn service_account(checked: &Checked) -> Option<ServiceAccount> {
 fn prepare(checked: &Checked) -> Container {
     let command = PrepareCommand { to: BIN_DIR.into() };
     Container {
-        name: "prepare".into(),
+        name: PREPARE.into(),
         image: Some(checked.settings.prepare_image.clone()),
         command: Some(vec![slipway_step::protocol::PROGRAM.into()]),
         args: Some(command.to_args()),
-        security_context: Some(identity::prepare(checked.strategy.identity)),
+        security_context: identity::prepare(checked.strategy.identity).context(),
         volume_mounts: Some(vec![mount(BIN_VOLUME, BIN_DIR)]),
         ..Container::default()
     }
@@ -203,7 +205,7 @@ fn container(steps: &[PlannedStep], index: usize, results: &[&str], token: bool)
         resources: Some(step.resources.clone()).filter(|resources| {
             *resources != k8s_openapi::api::core::v1::ResourceRequirements::default()
         }),
-        security_context: step.security_context.clone(),
+        security_context: step.security.context(),
         volume_mounts: Some(mounts(step, index, &gate, token)),
         working_dir,
         ..Container::default()

@@ -5,8 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
-    EmptyDirVolumeSource, EnvVar, ResourceRequirements, SecretVolumeSource, SecurityContext,
-    Volume, VolumeMount,
+    EmptyDirVolumeSource, EnvVar, ResourceRequirements, SecretVolumeSource, Volume, VolumeMount,
 };
 use slipway_step::protocol::{CREDENTIALS_SECRETS_DIR, Credential};
 
@@ -17,10 +16,13 @@ use super::layout::{
     TRIVY_VOLUME, UPLOAD_STEP, home_volume, secret_volume, tmp_volume,
 };
 use super::params::OUTPUT_DIRECTORY;
+use super::pod_security::Level;
+use super::security::Security;
 use super::settings::{ContainerTemplate, variable};
 
 /// Whose step it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// Shipwright's.
     Supporting,
@@ -40,7 +42,7 @@ pub struct PlannedStep {
     pub working_dir: Option<String>,
     pub env: Vec<EnvVar>,
     pub resources: ResourceRequirements,
-    pub security_context: Option<SecurityContext>,
+    pub security: Security,
     /// In the order of the manifest; on the same path, these win over the pod's own.
     pub mounts: Vec<VolumeMount>,
     pub volumes: Vec<Volume>,
@@ -143,10 +145,10 @@ fn supporting(
         working_dir: template.working_dir.clone(),
         env,
         resources: template.resources.clone().unwrap_or_default(),
-        security_context: Some(identity::supporting(
+        security: identity::supporting(
             template.security_context.as_ref(),
             checked.strategy.identity,
-        )),
+        ),
         mounts: vec![mount(&tmp, TMP), mount(&home, HOME)],
         volumes: vec![empty_dir(&tmp), empty_dir(&home)],
         credentials: Vec::new(),
@@ -162,10 +164,10 @@ fn strategy(
     let step = checked_step.step.clone();
     let mut planned = PlannedStep {
         origin: Origin::Strategy,
-        security_context: identity::strategy_step(
+        security: identity::strategy_step(
             step.security_context.as_ref(),
             checked.strategy.identity,
-            checked.restricted,
+            checked.enforces == Some(Level::Restricted),
         ),
         name: step.name,
         image: step.image.unwrap_or_default(),

@@ -15,6 +15,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use slipway::local::{self, Files};
+use slipway::plan::explain::{Explanation, explain};
 use slipway::plan::{Expansion, Settings, expand, invariants, validate};
 use slipway_step::protocol::StepCommandLine;
 
@@ -29,6 +30,8 @@ const SECRET: &str = "TOP-SECRET";
 pub struct Outcome {
     /// The expansion, or one line for each refusal.
     pub expansion: Result<Expansion, Vec<String>>,
+    /// What is told of it; nothing where the run is refused.
+    pub explanation: Option<Explanation>,
     pub notes: Vec<String>,
 }
 
@@ -75,13 +78,15 @@ pub fn run(case: &Path) -> (Expectations, Outcome) {
     }
     let (files, mut located, notes) = Files::of(documents);
     let mut notes: Vec<String> = notes.into_iter().map(|note| note.0).collect();
-    let mut expansion = None;
+    let (mut expansion, mut explanation) = (None, None);
     if !files.incomplete {
         let now: Timestamp = NOW.parse().unwrap();
         let chosen = local::choose(&files, expectations.buildrun.as_deref(), now).unwrap();
         notes.extend(chosen.assumptions.into_iter().map(|note| note.0));
         match validate(&chosen.loaded, &expectations.settings.apply(Settings::default())) {
-            Ok(checked) => expansion = Some(expand(&checked)),
+            Ok(checked) => {
+                (expansion, explanation) = (Some(expand(&checked)), Some(explain(&checked)));
+            }
             Err(refusals) => {
                 located.extend(refusals.into_iter().map(|refusal| files.locate(refusal)));
             }
@@ -96,7 +101,8 @@ pub fn run(case: &Path) -> (Expectations, Outcome) {
     let expansion = expansion.filter(|_| lines.is_empty()).ok_or(lines);
     let directory = format!("{}/", case.parent().unwrap().display());
     let notes = notes.into_iter().map(|note| note.replace(&directory, "")).collect();
-    (expectations, Outcome { expansion, notes })
+    let explanation = explanation.filter(|_| expansion.is_ok());
+    (expectations, Outcome { expansion, explanation, notes })
 }
 
 fn holds_for_every_pod(pod: &Pod, expectations: &Expectations) {

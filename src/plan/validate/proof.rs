@@ -45,7 +45,7 @@ pub fn prove(
             runtime_class_name: effective.runtime_class_name().map(String::from),
         },
         timeout: timeout(effective),
-        restricted: loaded.namespace.restricted,
+        enforces: loaded.namespace.enforces,
         minimum_requests: loaded.namespace.minimum_requests.clone(),
         settings: settings.clone(),
         run,

@@ -1,0 +1,94 @@
+//! From the files of a command line to a run that is ready to start, for every verb that needs one.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::FileArguments;
+use crate::local::{self, Files, Located, Note};
+use crate::plan::{Checked, Expansion, Settings, expand, not_built, validate};
+use crate::view::one_line;
+
+/// The files of a run, and which run of them.
+#[derive(Debug, clap::Args)]
+pub struct RunArguments {
+    #[command(flatten)]
+    pub files: FileArguments,
+    /// Name of the BuildRun, where the files hold several
+    #[arg(long, value_name = "NAME")]
+    pub buildrun: Option<String>,
+}
+
+/// A run that is ready to start.
+#[derive(Debug)]
+pub struct Planned {
+    pub checked: Checked,
+    pub expansion: Expansion,
+    pub notes: Vec<Note>,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub struct Refused {
+    /// One line each.
+    pub problems: Vec<String>,
+    pub notes: Vec<Note>,
+}
+
+/// Reads and judges the files.
+pub fn plan(arguments: &RunArguments) -> Result<Planned, Refused> {
+    let (documents, errors) = local::read(&arguments.files.files);
+    let (files, invalid, mut notes) = Files::of(documents);
+    let mut problems: Vec<String> =
+        errors.into_iter().map(|error| format!("{:#}", anyhow::Error::new(error))).collect();
+    let unreadable = !problems.is_empty() || files.incomplete;
+    problems.extend(invalid.iter().map(line));
+    if unreadable {
+        // What is missing because it could not be read is no further problem of the others.
+        return Err(Refused { problems, notes });
+    }
+    let chosen = match local::choose(&files, arguments.buildrun.as_deref(), Timestamp::now()) {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            problems.push(error.to_string());
+            return Err(Refused { problems, notes });
+        }
+    };
+    match validate(&chosen.loaded, &Settings::default()) {
+        Ok(checked) if problems.is_empty() => {
+            notes.extend(chosen.assumptions);
+            let expansion = expand(&checked);
+            notes.extend(not_built(&expansion.pod).into_iter().map(Note));
+            Ok(Planned { checked, expansion, notes })
+        }
+        outcome => {
+            let refusals = outcome.err().unwrap_or_default();
+            problems.extend(refusals.into_iter().map(|refusal| line(&files.locate(refusal))));
+            Err(Refused { problems, notes })
+        }
+    }
+}
+
+impl Refused {
+    /// Tells notes and problems on standard error.
+    pub fn tell(&self) {
+        tell(&self.notes);
+        for problem in &self.problems {
+            eprintln!("error: {}", one_line(problem));
+        }
+    }
+}
+
+/// Tells notes on standard error.
+pub fn tell(notes: &[Note]) {
+    for Note(note) in notes {
+        eprintln!("note: {}", one_line(note));
+    }
+}
+
+/// File, object, field, reason and message of a refusal, in one line.
+pub fn line(located: &Located) -> String {
+    let refusal = &located.refusal;
+    let file = located.file.as_ref().map(|file| format!("{file}: ")).unwrap_or_default();
+    let field =
+        if refusal.field.is_empty() { String::new() } else { format!("{}: ", refusal.field) };
+    format!("{file}{}: {field}{}: {}", refusal.at, refusal.reason, refusal.message)
+}
