@@ -8,7 +8,8 @@ use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Client, Url};
 use serde::Deserialize;
 
-use super::transport::{Failure, send};
+use super::error::DOCUMENT_LIMIT;
+use super::transport::{Failure, read_document, send};
 
 /// How we say who we are.
 #[derive(Clone, PartialEq, Eq)]
@@ -152,7 +153,7 @@ async fn fetch_token(
             }
         }
     };
-    let body = send(request).await?.bytes().await?;
+    let body = read_document(send(request).await?, DOCUMENT_LIMIT).await?;
     let nonsense = || Failure::Nonsense("its issuer of tokens did not send one".to_owned());
     let issued: Issued = serde_json::from_slice(&body).map_err(|_| nonsense())?;
     let token = issued.token.or(issued.access_token).filter(|token| !token.is_empty());

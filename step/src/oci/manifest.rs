@@ -2,6 +2,8 @@
 //!
 //! Invariant: children and blobs are complete: pushing them before the manifest itself leaves nothing for the registry to miss.
 
+use std::collections::BTreeSet;
+
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 
 use super::OciError;
@@ -62,6 +64,20 @@ impl Manifest {
     /// Whether it stands for several images.
     pub fn is_index(&self) -> bool {
         Kind::of(&self.media_type.as_str().into()) == Kind::Index
+    }
+
+    /// This one after everything below it, in the order in which a registry takes them.
+    pub(super) fn all_manifests(&self) -> Vec<&Self> {
+        let mut manifests: Vec<_> = self.children.iter().flat_map(Self::all_manifests).collect();
+        manifests.push(self);
+        manifests
+    }
+
+    /// Every blob here and below, once.
+    pub(super) fn all_blobs(&self) -> Vec<&Blob> {
+        let mut seen = BTreeSet::new();
+        let blobs = self.all_manifests().into_iter().flat_map(|manifest| &manifest.blobs);
+        blobs.filter(|blob| seen.insert(&blob.digest)).collect()
     }
 
     /// Config and layers as the manifest states them, in bytes; an index has no size of its own.

@@ -7,8 +7,9 @@
 //! This speaks the distribution protocol itself, because `oci-client` aborts where an image has no CA bundle, even for a registry
 //! without TLS, cannot refuse plain HTTP, and hides why a token was refused.
 
-use std::collections::BTreeSet;
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write as _};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -17,13 +18,14 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use reqwest::{Body, Client, RequestBuilder, Response, Url, header};
 
 use super::OciError;
-use super::blob::{Blob, Content, digest_of};
+use super::blob::{Blob, Content, Part, digest_of};
 use super::credentials::Credentials;
 use super::error::DOCUMENT_LIMIT;
 use super::login::{self, Authorization, Challenge, Login};
 use super::manifest::{Kind, MANIFEST_TYPES, Manifest, parse};
 use super::transport::{
-    ContentError, Failure, Scheme, Trouble, client, is_unauthorized, read_document, retry,
+    ContentError, Failure, PATIENCE, Progress, Scheme, Trouble, answer_of, client, is_unauthorized,
+    next_chunk, read_document, retry,
 };
 
 /// Uploads at the same time; registries slow down those who open more.
@@ -42,6 +44,8 @@ pub struct Registry {
     image: Reference,
     credentials: Credentials,
     authorization: Mutex<Option<Authorization>>,
+    /// Of all uploads together: while one moves, the registry lives.
+    progress: Progress,
 }
 
 impl std::fmt::Debug for Registry {
@@ -66,6 +70,7 @@ impl Registry {
                 image: image.clone(),
                 credentials: credentials.clone(),
                 authorization: Mutex::new(None),
+                progress: Progress::default(),
             })
         };
         if !insecure {
@@ -159,31 +164,54 @@ impl Registry {
         Ok(Blob { digest, size: bytes.len() as u64, content: Content::Bytes(bytes) })
     }
 
+    /// Brings a blob into a file; it has the size that its manifest states, its digest is up to who reads it.
+    pub async fn fetch(&self, blob: &Blob, path: &Path) -> Result<Blob, OciError> {
+        let digest = &blob.digest;
+        retry(async || self.fetch_once(blob, path).await)
+            .await
+            .map_err(|failure| self.explain(&format!("send blob {digest}"), failure))?;
+        let part = Part { path: path.to_owned(), offset: 0, length: blob.size };
+        Ok(Blob { content: Content::Part(part), ..blob.clone() })
+    }
+
+    async fn fetch_once(&self, blob: &Blob, path: &Path) -> Result<(), Failure> {
+        let get = || Ok(self.client.get(self.url(&format!("blobs/{}", blob.digest))?));
+        let mut answer = self.request(get).await?;
+        let write = |source| Failure::Write { path: path.to_owned(), source };
+        let mut file = File::create(path).map_err(write)?;
+        let mut length = 0;
+        while let Some(chunk) = next_chunk(&mut answer).await? {
+            length += chunk.len() as u64;
+            if length > blob.size {
+                break;
+            }
+            file.write_all(&chunk).map_err(write)?;
+        }
+        if length == blob.size {
+            return Ok(());
+        }
+        let expected = blob.size;
+        Err(Failure::Nonsense(format!("it sent {length} bytes or more instead of {expected}")))
+    }
+
     /// Pushes an image or index with everything that hangs on it, and says on standard error what was sent.
     pub async fn push(&self, manifest: &Manifest) -> Result<(), OciError> {
-        let mut seen = BTreeSet::new();
-        let mut blobs = Vec::new();
-        collect_blobs(manifest, &mut seen, &mut blobs);
-        stream::iter(blobs)
+        stream::iter(manifest.all_blobs())
             .map(|blob| self.push_blob(blob))
             .buffer_unordered(UPLOADS)
             .try_collect::<()>()
             .await?;
-        self.push_children(manifest).await?;
+        let mut manifests = manifest.all_manifests();
+        manifests.pop();
+        for child in manifests {
+            self.push_manifest(child, &child.digest()).await?;
+        }
         self.push_manifest(manifest, self.target()).await
     }
 
     /// A digest wins over a tag, as everywhere.
     fn target(&self) -> &str {
         self.image.digest().or(self.image.tag()).unwrap_or("latest")
-    }
-
-    async fn push_children(&self, manifest: &Manifest) -> Result<(), OciError> {
-        for child in &manifest.children {
-            Box::pin(self.push_children(child)).await?;
-            self.push_manifest(child, &child.digest()).await?;
-        }
-        Ok(())
     }
 
     async fn push_blob(&self, blob: &Blob) -> Result<(), OciError> {
@@ -228,7 +256,7 @@ impl Registry {
                 .put(location.clone())
                 .header(header::CONTENT_TYPE, "application/octet-stream")
                 .header(header::CONTENT_LENGTH, blob.size)
-                .body(stream_of(&blob.content)?))
+                .body(stream_of(&blob.content, &self.progress)?))
         };
         self.request(upload).await.map(drop)
     }
@@ -303,7 +331,7 @@ impl Registry {
         let mut target = None;
         for _ in 0..=DETOURS {
             let (request, authorized) = self.authorize(make()?, target.take())?;
-            let response = request.send().await?;
+            let response = answer_of(request, &self.progress).await?;
             match detour(&response) {
                 Some(elsewhere) => target = Some(elsewhere),
                 None => return Ok((response, authorized)),
@@ -368,6 +396,8 @@ impl Registry {
                 OciError::Answer { registry, image, action, answer }
             }
             Failure::Content(source) => OciError::Content { image, action, source },
+            Failure::Write { path, source } => OciError::Write { path, source },
+            Failure::Silence => OciError::Silent { registry, image, action, patience: PATIENCE },
             Failure::Request { trouble, source } => match trouble {
                 Trouble::PlainHttp(url) => OciError::PlainHttp { registry, url },
                 Trouble::NotTls => OciError::NotTls { registry, source },
@@ -389,7 +419,7 @@ fn detour(response: &Response) -> Option<Url> {
 }
 
 /// The bytes of a blob in small pieces, read by a thread of their own and never far ahead of the connection.
-fn stream_of(content: &Content) -> Result<Body, Failure> {
+fn stream_of(content: &Content, progress: &Progress) -> Result<Body, Failure> {
     let mut content = content.open()?;
     let (sender, receiver) = tokio::sync::mpsc::channel(READ_AHEAD);
     tokio::task::spawn_blocking(move || {
@@ -404,8 +434,10 @@ fn stream_of(content: &Content) -> Result<Body, Failure> {
             }
         }
     });
-    let chunks = stream::unfold(receiver, async |mut receiver| {
-        receiver.recv().await.map(|chunk| (chunk, receiver))
+    let chunks = stream::unfold((receiver, progress.clone()), async |(mut receiver, progress)| {
+        let chunk = receiver.recv().await?;
+        progress.report();
+        Some((chunk, (receiver, progress)))
     });
     Ok(Body::wrap_stream(Box::pin(chunks)))
 }
@@ -416,17 +448,6 @@ fn check_digest(what: &str, expected: &str, bytes: &[u8]) -> Result<(), OciError
         return Ok(());
     }
     Err(OciError::WrongDigest { what: what.to_owned(), expected: expected.to_owned(), found })
-}
-
-fn collect_blobs<'a>(
-    manifest: &'a Manifest,
-    seen: &mut BTreeSet<&'a str>,
-    blobs: &mut Vec<&'a Blob>,
-) {
-    blobs.extend(manifest.blobs.iter().filter(|blob| seen.insert(&blob.digest)));
-    for child in &manifest.children {
-        collect_blobs(child, seen, blobs);
-    }
 }
 
 /// One line for people.
