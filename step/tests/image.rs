@@ -5,5 +5,7 @@ mod layout;
 mod push;
 mod refusals;
 mod registry;
+mod save;
+mod timestamps;
 mod tools;
 mod transport;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::ImageError;
-use super::tar_times::Retimed;
+use super::tar_times::{Retimed, TarError};
 use crate::oci::{Blob, Content, Layer, OciError, Packing};
 
 /// Gets a blob from where the image is into a file.
@@ -49,18 +49,30 @@ impl<'a> Layers<'a> {
             return Ok(done.clone());
         }
         let name = layer.blob.digest.replace(':', "-");
-        let path = self.dir()?.join(&name);
         let changed = if matches!(layer.blob.content, Content::Remote) {
-            let fetched = self.dir()?.join(format!("{name}.before"));
-            let blob = (self.fetch)(layer.blob, &fetched)?;
-            let changed = retime(Layer { blob: &blob, ..layer }, seconds, &path)?;
-            fs::remove_file(&fetched).map_err(|source| scratch(&fetched, source))?;
+            let path = self.dir()?.join(format!("{name}.before"));
+            let blob = (self.fetch)(layer.blob, &path)?;
+            let changed = self.retime_local(Layer { blob: &blob, ..layer }, seconds, &name)?;
+            fs::remove_file(&path).map_err(|source| scratch(&path, source))?;
             changed
         } else {
-            retime(layer, seconds, &path)?
+            self.retime_local(layer, seconds, &name)?
         };
         self.done.insert(layer.blob.digest.clone(), changed.clone());
         Ok(changed)
+    }
+
+    fn retime_local(
+        &mut self,
+        layer: Layer<'_>,
+        seconds: i64,
+        name: &str,
+    ) -> Result<Option<Changed>, ImageError> {
+        if has_only(layer, seconds)? {
+            eprintln!("kept {}: its entries have that time already", layer.blob.digest);
+            return Ok(None);
+        }
+        pack(layer, seconds, &self.dir()?.join(name)).map(Some)
     }
 
     fn dir(&mut self) -> Result<PathBuf, ImageError> {
@@ -74,34 +86,38 @@ impl<'a> Layers<'a> {
     }
 }
 
-fn retime(layer: Layer<'_>, seconds: i64, path: &Path) -> Result<Option<Changed>, ImageError> {
-    let corrupt = |source| ImageError::Layer { digest: layer.blob.digest.clone(), source };
-    let mut is_other = false;
+/// Whether the layer has no other time; one that has is not read further than to the first.
+fn has_only(layer: Layer<'_>, seconds: i64) -> Result<bool, ImageError> {
+    let mut has_only = true;
     layer.read(|content: &mut dyn Read| {
         let mut retimed = Retimed::new(content, seconds);
-        while let Some(piece) = retimed.next().map_err(corrupt)? {
+        while let Some(piece) = retimed.next().map_err(|source| corrupt(layer, source))? {
             if piece.is_changed {
-                is_other = true;
-                return Ok(false);
+                has_only = false;
+                break;
             }
         }
-        Ok::<_, ImageError>(true)
+        Ok::<_, ImageError>(has_only)
     })?;
-    if !is_other {
-        eprintln!("kept {}: its entries have that time already", layer.blob.digest);
-        return Ok(None);
-    }
+    Ok(has_only)
+}
+
+fn pack(layer: Layer<'_>, seconds: i64, path: &Path) -> Result<Changed, ImageError> {
     let write = |source| scratch(path, source);
     let mut packing = Packing::new(path, layer.compression).map_err(write)?;
     layer.read(|content: &mut dyn Read| {
         let mut retimed = Retimed::new(content, seconds);
-        while let Some(piece) = retimed.next().map_err(corrupt)? {
+        while let Some(piece) = retimed.next().map_err(|source| corrupt(layer, source))? {
             packing.write(piece.bytes).map_err(write)?;
         }
         Ok::<_, ImageError>(true)
     })?;
     let (blob, diff_id) = packing.finish().map_err(write)?;
-    Ok(Some(Changed { blob, diff_id }))
+    Ok(Changed { blob, diff_id })
+}
+
+fn corrupt(layer: Layer<'_>, source: TarError) -> ImageError {
+    ImageError::Layer { digest: layer.blob.digest.clone(), source }
 }
 
 fn scratch(path: &Path, source: io::Error) -> ImageError {

@@ -103,7 +103,7 @@ pub(super) async fn answer(
     client: &Client,
     login: &Login,
     challenge: &Challenge,
-    scope: &str,
+    scopes: &[String],
 ) -> Result<Authorization, Failure> {
     match (challenge, login) {
         (_, Login::Token(token)) => Ok(Authorization::Bearer(token.clone())),
@@ -115,7 +115,7 @@ pub(super) async fn answer(
             "it wants a user and password instead of an identity token".into(),
         )),
         (Challenge::Bearer { realm, service }, login) => {
-            fetch_token(client, login, realm, service.as_deref(), scope).await
+            fetch_token(client, login, realm, service.as_deref(), scopes).await
         }
     }
 }
@@ -125,7 +125,7 @@ async fn fetch_token(
     login: &Login,
     realm: &str,
     service: Option<&str>,
-    scope: &str,
+    scopes: &[String],
 ) -> Result<Authorization, Failure> {
     let mut url = Url::parse(realm)
         .map_err(|_| Failure::Nonsense(format!("its realm {realm:?} is not an address")))?;
@@ -135,7 +135,7 @@ async fn fetch_token(
             form.set_query(None);
             form.query_pairs_mut()
                 .extend_pairs([("grant_type", "refresh_token"), ("refresh_token", token)])
-                .extend_pairs([("client_id", "slipway"), ("scope", scope)])
+                .extend_pairs([("client_id", "slipway"), ("scope", &scopes.join(" "))])
                 .extend_pairs(service.map(|service| ("service", service)));
             client
                 .post(url)
@@ -144,7 +144,7 @@ async fn fetch_token(
         }
         Login::Anonymous | Login::Basic { .. } | Login::Token(_) => {
             url.query_pairs_mut()
-                .append_pair("scope", scope)
+                .extend_pairs(scopes.iter().map(|scope| ("scope", scope)))
                 .extend_pairs(service.map(|service| ("service", service)));
             let request = client.get(url);
             match login {

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
+use serde_json::Value;
 
 use super::OciError;
 use super::blob::{Blob, digest_of};
@@ -13,6 +15,9 @@ use super::blob::{Blob, digest_of};
 pub(super) const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker's name for an index.
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// Annotation: the image below this one.
+const BASE_NAME: &str = "org.opencontainers.image.base.name";
 
 /// What we can read when we ask for a manifest.
 pub(super) const MANIFEST_TYPES: [&str; 4] = [
@@ -78,6 +83,12 @@ impl Manifest {
         let mut seen = BTreeSet::new();
         let blobs = self.all_manifests().into_iter().flat_map(|manifest| &manifest.blobs);
         blobs.filter(|blob| seen.insert(&blob.digest)).collect()
+    }
+
+    /// What the image was built on, if its builder says so.
+    pub(super) fn base(&self) -> Option<Reference> {
+        let document: Value = serde_json::from_slice(&self.bytes).ok()?;
+        document["annotations"][BASE_NAME].as_str()?.parse().ok()
     }
 
     /// Config and layers as the manifest states them, in bytes; an index has no size of its own.

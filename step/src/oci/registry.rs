@@ -7,15 +7,16 @@
 //! This speaks the distribution protocol itself, because `oci-client` aborts where an image has no CA bundle, even for a registry
 //! without TLS, cannot refuse plain HTTP, and hides why a token was refused.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
-use reqwest::{Body, Client, RequestBuilder, Response, Url, header};
+use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, Url, header};
 
 use super::OciError;
 use super::blob::{Blob, Content, Part, digest_of};
@@ -44,6 +45,8 @@ pub struct Registry {
     image: Reference,
     credentials: Credentials,
     authorization: Mutex<Option<Authorization>>,
+    /// Other repositories of this registry that have layers which need not be sent.
+    bases: Mutex<BTreeSet<String>>,
     /// Of all uploads together: while one moves, the registry lives.
     progress: Progress,
 }
@@ -70,6 +73,7 @@ impl Registry {
                 image: image.clone(),
                 credentials: credentials.clone(),
                 authorization: Mutex::new(None),
+                bases: Mutex::default(),
                 progress: Progress::default(),
             })
         };
@@ -196,14 +200,20 @@ impl Registry {
 
     /// Pushes an image or index with everything that hangs on it, and says on standard error what was sent.
     pub async fn push(&self, manifest: &Manifest) -> Result<(), OciError> {
+        let manifests = manifest.all_manifests();
+        let mut bases = BTreeMap::new();
+        for manifest in &manifests {
+            if let Some(base) = manifest.base().and_then(|base| self.elsewhere(&base)) {
+                bases.extend(manifest.blobs.iter().map(|blob| (&*blob.digest, base.clone())));
+            }
+        }
+        *lock(&self.bases) = bases.values().cloned().collect();
         stream::iter(manifest.all_blobs())
-            .map(|blob| self.push_blob(blob))
+            .map(|blob| self.push_blob(blob, bases.get(&*blob.digest).map(String::as_str)))
             .buffer_unordered(UPLOADS)
             .try_collect::<()>()
             .await?;
-        let mut manifests = manifest.all_manifests();
-        manifests.pop();
-        for child in manifests {
+        for child in manifests.into_iter().filter(|child| !std::ptr::eq(*child, manifest)) {
             self.push_manifest(child, &child.digest()).await?;
         }
         self.push_manifest(manifest, self.target()).await
@@ -214,7 +224,14 @@ impl Registry {
         self.image.digest().or(self.image.tag()).unwrap_or("latest")
     }
 
-    async fn push_blob(&self, blob: &Blob) -> Result<(), OciError> {
+    /// The repository of another image, if it is in this registry but not where we push to.
+    fn elsewhere(&self, other: &Reference) -> Option<String> {
+        let same = |part: fn(&Reference) -> &str| part(other) == part(&self.image);
+        (same(Reference::resolve_registry) && !same(Reference::repository))
+            .then(|| other.repository().to_owned())
+    }
+
+    async fn push_blob(&self, blob: &Blob, base: Option<&str>) -> Result<(), OciError> {
         if matches!(blob.content, Content::Remote) {
             return Ok(());
         }
@@ -222,12 +239,14 @@ impl Registry {
         let exists = retry(async || self.has_blob(digest).await)
             .await
             .map_err(|failure| self.explain(&format!("look for blob {digest}"), failure))?;
-        if !exists {
-            retry(async || self.send_blob(blob).await)
+        let outcome = if exists {
+            "exists"
+        } else {
+            retry(async || self.send_blob(blob, base).await)
                 .await
-                .map_err(|failure| self.explain(&format!("take blob {digest}"), failure))?;
-        }
-        report(if exists { "exists" } else { "pushed" }, digest, blob.size);
+                .map_err(|failure| self.explain(&format!("take blob {digest}"), failure))?
+        };
+        report(outcome, digest, blob.size);
         Ok(())
     }
 
@@ -239,10 +258,27 @@ impl Registry {
         }
     }
 
-    async fn send_blob(&self, blob: &Blob) -> Result<(), Failure> {
-        let begin =
-            || Ok(self.client.post(self.url("blobs/uploads/")?).header("content-length", 0));
-        let session = self.request(begin).await?;
+    /// Sends a blob, or has it taken from the repository of the base, which may not have it or not be ours to read.
+    async fn send_blob(&self, blob: &Blob, base: Option<&str>) -> Result<&'static str, Failure> {
+        let begin = |base: Option<&str>| {
+            let mut url = self.url("blobs/uploads/")?;
+            if let Some(base) = base {
+                url.query_pairs_mut().append_pair("mount", &blob.digest).append_pair("from", base);
+            }
+            Ok(self.client.post(url).header(header::CONTENT_LENGTH, 0))
+        };
+        let base = base.filter(|base| lock(&self.bases).contains(*base));
+        let session = match self.request(|| begin(base)).await {
+            Ok(answer) if base.is_some() && answer.status() == StatusCode::CREATED => {
+                return Ok("mounted");
+            }
+            Err(Failure::Answer { status: 400..=428, .. }) if base.is_some() => {
+                // Neither asked again nor part of the next token, which may be refused for it.
+                lock(&self.bases).clear();
+                self.request(|| begin(None)).await?
+            }
+            outcome => outcome?,
+        };
         let location = session
             .headers()
             .get(header::LOCATION)
@@ -258,7 +294,7 @@ impl Registry {
                 .header(header::CONTENT_LENGTH, blob.size)
                 .body(stream_of(&blob.content, &self.progress)?))
         };
-        self.request(upload).await.map(drop)
+        self.request(upload).await.map(|_| "pushed")
     }
 
     async fn push_manifest(&self, manifest: &Manifest, target: &str) -> Result<(), OciError> {
@@ -345,10 +381,11 @@ impl Registry {
     }
 
     async fn meet(&self, challenge: &Challenge) -> Result<(), Failure> {
-        let scope = format!("repository:{}:pull,push", self.image.repository());
+        let mut scopes = vec![format!("repository:{}:pull,push", self.image.repository())];
+        scopes.extend(lock(&self.bases).iter().map(|base| format!("repository:{base}:pull")));
         let authorization =
-            login::answer(&self.client, &self.credentials.login, challenge, &scope).await?;
-        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
+            login::answer(&self.client, &self.credentials.login, challenge, &scopes).await?;
+        *lock(&self.authorization) = Some(authorization);
         Ok(())
     }
 
@@ -371,8 +408,7 @@ impl Registry {
         for (name, value) in &self.credentials.headers {
             builder = builder.header(name, value);
         }
-        let authorization =
-            self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let authorization = lock(&self.authorization).clone();
         Ok(match authorization {
             Some(Authorization::Basic { username, password }) => {
                 (builder.basic_auth(username, Some(password)), true)
@@ -408,6 +444,11 @@ impl Registry {
             },
         }
     }
+}
+
+/// Nothing is ever half done under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where an answer leads, if it leads away.
