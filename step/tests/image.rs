@@ -1,5 +1,6 @@
 //! `slipway-step image-processing` against real registries, with skopeo as the second opinion.
 
+mod blobs;
 mod fake;
 mod layout;
 mod push;
