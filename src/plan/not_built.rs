@@ -4,12 +4,8 @@ use k8s_openapi::api::core::v1::Pod;
 use slipway_step::protocol::PROGRAM;
 
 /// What is asked for, by the word in the command line that asks for it.
-const MISSING: [(&str, &str); 4] = [
-    ("bundle", "sources from OCI artifacts"),
-    ("--image-timestamp", "timestamps of images"),
-    ("--image-timestamp-file", "timestamps of images"),
-    ("--vuln-settings", "vulnerability scans"),
-];
+const MISSING: [(&str, &str); 2] =
+    [("bundle", "sources from OCI artifacts"), ("--vuln-settings", "vulnerability scans")];
 
 /// One sentence for each step that cannot do its work yet.
 pub fn not_built(pod: &Pod) -> Vec<String> {

@@ -1,9 +1,12 @@
 //! `slipway-step image-processing` against real registries, with skopeo as the second opinion.
 
+mod blobs;
 mod fake;
 mod layout;
 mod push;
 mod refusals;
 mod registry;
+mod save;
+mod timestamps;
 mod tools;
 mod transport;

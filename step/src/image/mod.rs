@@ -3,7 +3,10 @@
 //! Invariant: a flag that is not supported ends the step; it is never passed over.
 //! Invariant: results are written after the push, each by a temporary file and a rename, because another user may have left one.
 
+mod layers;
 mod mutate;
+mod tar_times;
+mod time;
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -15,7 +18,9 @@ use std::process::ExitCode;
 use crate::given;
 use crate::oci::{self, Credentials, Manifest, OciError, Reference, Registry};
 use crate::protocol::ImageCommand;
-use mutate::{Additions, mutate};
+use layers::Layers;
+use mutate::{Changes, mutate};
+use tar_times::TarError;
 
 /// The exit code of a command without `--image`.
 const NO_IMAGE: u8 = 100;
@@ -35,6 +40,52 @@ pub enum ImageError {
     /// Two times were given.
     #[error("--image-timestamp and --image-timestamp-file exclude each other")]
     TwoTimestamps,
+    /// The time is none.
+    #[error(
+        "{from} is {text:?} instead of whole seconds since 1970, in the years 0 to 9999; was it written by an earlier step?"
+    )]
+    Timestamp {
+        /// The flag, and the file that it names.
+        from: String,
+        /// What is there.
+        text: String,
+    },
+    /// The file with the time cannot be read.
+    #[error(
+        "read the time from --image-timestamp-file {path:?}; did the step that fetches the source leave it?"
+    )]
+    TimestampFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer is not what its media type says.
+    #[error("layer {digest} cannot get another time")]
+    Layer {
+        /// Its digest.
+        digest: String,
+        /// What is wrong with it.
+        #[source]
+        source: TarError,
+    },
+    /// Changed layers find no place.
+    #[error(
+        "write a changed layer to {path:?}; the folder that TMPDIR names must have room for every changed layer"
+    )]
+    Scratch {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// There is nothing that could be saved without asking a registry.
+    #[error(
+        "--save needs --push: it saves what a strategy left in a folder, not what is in a registry"
+    )]
+    SaveWithoutPush,
     /// An annotation or label without a value.
     #[error("{flag} {pair:?} is not KEY=VALUE")]
     NotAPair {
@@ -76,40 +127,46 @@ pub fn run(command: &ImageCommand) -> ExitCode {
 }
 
 fn process(command: &ImageCommand) -> Result<(), ImageError> {
-    let timestamp = given(command.image_timestamp.as_deref());
-    if timestamp.is_some() && given(command.image_timestamp_file.as_deref()).is_some() {
-        return Err(ImageError::TwoTimestamps);
+    if given(command.vuln_settings.as_deref()).is_some() {
+        return Err(ImageError::Unsupported { flag: "--vuln-settings" });
     }
-    if let Some(flag) = unsupported_flag(command) {
-        return Err(ImageError::Unsupported { flag });
-    }
+    let changes = Changes {
+        annotations: parse_pairs("--annotation", &command.annotations)?,
+        labels: parse_pairs("--label", &command.labels)?,
+        time: time::find(command)?,
+    };
     let image: Reference = command
         .image
         .parse()
         .map_err(|source| ImageError::Reference { image: command.image.clone(), source })?;
+    let local = |dir: &str| oci::load(Path::new(dir));
+    let push = given(command.push.as_deref());
+    if let Some(file) = given(command.save.as_deref()) {
+        let mut manifest = local(push.ok_or(ImageError::SaveWithoutPush)?)?;
+        // Everything is here, so nothing is ever fetched.
+        let mut layers = Layers::new(&|blob, _| Ok(blob.clone()));
+        mutate(&mut manifest, &changes, &mut layers)?;
+        oci::save(&manifest, &image, Path::new(file))?;
+        return write_results(command, &manifest);
+    }
     let credentials = match given(command.secret_path.as_deref()) {
         Some(path) => oci::find_credentials(Path::new(path), image.resolve_registry())?,
         None => Credentials::anonymous(),
     };
-    let additions = Additions {
-        annotations: parse_pairs("--annotation", &command.annotations)?,
-        labels: parse_pairs("--label", &command.labels)?,
-    };
-    let local = given(command.push.as_deref()).map(|dir| oci::load(Path::new(dir))).transpose()?;
+    let local = push.map(local).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(ImageError::Runtime)?;
-    let manifest = runtime.block_on(async {
-        let registry = Registry::connect(image, credentials, command.insecure).await?;
-        let mut manifest = match local {
-            Some(manifest) => manifest,
-            None => registry.load().await?,
-        };
-        mutate(&mut manifest, &additions)?;
-        registry.push(&manifest).await?;
-        Ok::<_, OciError>(manifest)
-    })?;
+    let registry = runtime.block_on(Registry::connect(image, credentials, command.insecure))?;
+    let mut manifest = match local {
+        Some(manifest) => manifest,
+        None => runtime.block_on(registry.load())?,
+    };
+    let fetch = |blob: &oci::Blob, path: &Path| runtime.block_on(registry.fetch(blob, path));
+    let mut layers = Layers::new(&fetch);
+    mutate(&mut manifest, &changes, &mut layers)?;
+    runtime.block_on(registry.push(&manifest))?;
     write_results(command, &manifest)
 }
 
@@ -122,15 +179,6 @@ fn parse_pairs(
         None => Err(ImageError::NotAPair { flag, pair: pair.clone() }),
     };
     pairs.iter().map(split).collect()
-}
-
-fn unsupported_flag(command: &ImageCommand) -> Option<&'static str> {
-    let flags = [
-        ("--vuln-settings", &command.vuln_settings),
-        ("--image-timestamp", &command.image_timestamp),
-        ("--image-timestamp-file", &command.image_timestamp_file),
-    ];
-    flags.into_iter().find(|(_, value)| given(value.as_deref()).is_some()).map(|(flag, _)| flag)
 }
 
 fn write_results(command: &ImageCommand, manifest: &Manifest) -> Result<(), ImageError> {

@@ -1,78 +1,242 @@
-//! Adds annotations and labels to an image or to every image of an index.
+//! Adds annotations and labels to an image or to every image of an index, and gives them one time.
 //!
-//! Invariant: only what is added changes; platforms, annotations and layers stay, and so does everything that we do not know.
-//! Invariant: an index is rewritten after its children, so that it names them by their new digests.
+//! Invariant: only what was asked for changes; platforms, annotations and media types stay, and so does everything that we do not know.
+//! Invariant: what has all that was asked for already keeps its bytes and so its digest.
+//! Invariant: an index is rewritten after its children, so that it names them by their new digests, and what one child says about
+//! another one by digest stays true.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use serde_json::{Map, Value};
 
-use crate::oci::{Blob, Content, Manifest, OciError, digest_of};
+use super::ImageError;
+use super::layers::Layers;
+use super::time::Time;
+use crate::oci::{Blob, Compression, Content, Layer, Manifest, OciError, digest_of};
 
-/// Configs of other media types belong to artifacts and have no labels.
+/// Configs of other media types belong to artifacts and have no labels, times or unpacked layers.
 const CONFIG_TYPES: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+/// Annotation or label: when the image was made.
+const CREATED: &str = "org.opencontainers.image.created";
+/// Annotation of an attestation in an index: the image that it is about.
+const ABOUT: &str = "vnd.docker.reference.digest";
+/// Annotations that say where things are in a packed layer; a layer that is packed again is an ordinary one.
+const PLACES: [&str; 4] = [
+    "io.github.containers.zstd-chunked.",
+    "containerd.io/snapshot/stargz/",
+    "io.containers.estargz.",
+    "containerd.io/uncompressed",
+];
 
-/// What to add, by key.
+/// What to change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Additions {
-    /// For every manifest and index.
+pub(super) struct Changes {
+    /// For every manifest and index, by key.
     pub(super) annotations: BTreeMap<String, String>,
-    /// For the config of every image.
+    /// For the config of every image, by key.
     pub(super) labels: BTreeMap<String, String>,
+    /// For every image and all files in it.
+    pub(super) time: Option<Time>,
 }
 
-/// Adds them; without additions every byte stays.
-pub(super) fn mutate(manifest: &mut Manifest, additions: &Additions) -> Result<(), OciError> {
-    if additions == &Additions::default() {
+/// Makes the changes; without any every byte stays.
+pub(super) fn mutate(
+    manifest: &mut Manifest,
+    changes: &Changes,
+    layers: &mut Layers<'_>,
+) -> Result<(), ImageError> {
+    if changes == &Changes::default() {
         return Ok(());
     }
     let what = format!("manifest {}", manifest.digest());
     let mut document = parse(&manifest.bytes, &what)?;
+    let before = document.clone();
     if manifest.is_index() {
-        for child in &mut manifest.children {
-            let before = child.digest();
-            mutate(child, additions)?;
-            let entries = document["manifests"].as_array_mut().into_iter().flatten();
-            for entry in entries.filter(|entry| entry["digest"] == before.as_str()) {
-                point_to(entry, &child.digest(), child.bytes.len() as u64);
-            }
-        }
-    } else if !additions.labels.is_empty() {
-        label(&mut document, &mut manifest.blobs, &additions.labels)?;
+        change_children(&mut document, &mut manifest.children, changes, layers)?;
+    } else {
+        change_image(&mut document, &what, &mut manifest.blobs, changes, layers)?;
     }
-    if !additions.annotations.is_empty() {
-        add(object(&mut document, "annotations", &what)?, &additions.annotations);
+    if let (Some(time), Some(annotations)) = (&changes.time, document.get_mut("annotations")) {
+        set_created(annotations, time);
     }
-    manifest.bytes = document.to_string().into_bytes();
+    if !changes.annotations.is_empty() {
+        add(object(&mut document, "annotations", &what)?, &changes.annotations);
+    }
+    if document != before {
+        manifest.bytes = document.to_string().into_bytes();
+    }
     Ok(())
 }
 
-fn label(
+fn change_children(
     document: &mut Value,
+    children: &mut [Manifest],
+    changes: &Changes,
+    layers: &mut Layers<'_>,
+) -> Result<(), ImageError> {
+    // The old digest of each child, and the digest and size that it has now.
+    let mut moved: BTreeMap<String, (String, u64)> = BTreeMap::new();
+    // What is about another child comes after it.
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for child in children {
+        let document = parse(&child.bytes, &format!("manifest {}", child.digest()))?;
+        if document["subject"].is_object() { second.push(child) } else { first.push(child) }
+    }
+    for child in first.into_iter().chain(second) {
+        let before = child.digest();
+        redirect_subject(child, &moved)?;
+        mutate(child, changes, layers)?;
+        moved.insert(before, (child.digest(), child.bytes.len() as u64));
+    }
+    for entry in array(document, "/manifests") {
+        redirect(entry, &moved);
+        if let Some(annotations) = entry.get_mut("annotations") {
+            if let Some((digest, _)) = text(annotations, ABOUT).and_then(|about| moved.get(about)) {
+                annotations[ABOUT] = digest.as_str().into();
+            }
+            if let Some(time) = &changes.time {
+                set_created(annotations, time);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn redirect_subject(
+    child: &mut Manifest,
+    moved: &BTreeMap<String, (String, u64)>,
+) -> Result<(), ImageError> {
+    let mut document = parse(&child.bytes, &format!("manifest {}", child.digest()))?;
+    if document.get_mut("subject").is_some_and(|subject| redirect(subject, moved)) {
+        child.bytes = document.to_string().into_bytes();
+    }
+    Ok(())
+}
+
+/// Whether the descriptor names something that has another digest now.
+fn redirect(descriptor: &mut Value, moved: &BTreeMap<String, (String, u64)>) -> bool {
+    let now = text(descriptor, "digest").and_then(|digest| Some((digest, moved.get(digest)?)));
+    match now {
+        Some((before, (digest, size))) if before != digest => {
+            point_to(descriptor, digest, *size);
+            true
+        }
+        _ => false,
+    }
+}
+
+fn change_image(
+    document: &mut Value,
+    manifest: &str,
     blobs: &mut [Blob],
-    labels: &BTreeMap<String, String>,
-) -> Result<(), OciError> {
-    let descriptor = &mut document["config"];
+    changes: &Changes,
+    layers: &mut Layers<'_>,
+) -> Result<(), ImageError> {
+    if changes.labels.is_empty() && changes.time.is_none() {
+        return Ok(());
+    }
+    let descriptor = &document["config"];
     if !CONFIG_TYPES.iter().any(|known| descriptor["mediaType"] == *known) {
         return Ok(());
     }
-    let Some(blob) = blobs.iter_mut().find(|blob| descriptor["digest"] == blob.digest.as_str())
+    let Some(at) = blobs.iter().position(|blob| descriptor["digest"] == blob.digest.as_str())
     else {
         return Ok(());
     };
-    let what = format!("config {}", blob.digest);
-    let mut config = parse(&read(blob, &what)?, &what)?;
-    add(object(object(&mut config, "config", &what)?, "Labels", &what)?, labels);
+    let what = format!("config {}", blobs[at].digest);
+    let mut config = parse(&read(&blobs[at], &what)?, &what)?;
+    let before = config.clone();
+    // A statement about an image has no platform, and its own times are part of what it states.
+    let is_statement = config["os"] == "unknown" && config["architecture"] == "unknown";
+    if let Some(time) = changes.time.as_ref().filter(|_| !is_statement) {
+        change_layers(document, manifest, &mut config, blobs, time, layers)?;
+        let not_an_object =
+            || OciError::Malformed { what: what.clone(), problem: "it is no object".to_owned() };
+        set_times(config.as_object_mut().ok_or_else(not_an_object)?, time);
+    }
+    if !changes.labels.is_empty() {
+        add(object(object(&mut config, "config", &what)?, "Labels", &what)?, &changes.labels);
+    }
+    if config == before {
+        return Ok(());
+    }
     let bytes = config.to_string().into_bytes();
-    *blob = Blob {
+    blobs[at] = Blob {
         digest: digest_of(&bytes),
         size: bytes.len() as u64,
         content: Content::Bytes(bytes),
     };
-    point_to(descriptor, &blob.digest, blob.size);
+    point_to(&mut document["config"], &blobs[at].digest, blobs[at].size);
     Ok(())
+}
+
+/// Changes the layers, the descriptors of the manifest and the digests in the config together.
+fn change_layers(
+    document: &mut Value,
+    what: &str,
+    config: &mut Value,
+    blobs: &mut [Blob],
+    time: &Time,
+    layers: &mut Layers<'_>,
+) -> Result<(), ImageError> {
+    let before = blobs.to_vec();
+    let (descriptors, diff_ids) = (array(document, "/layers"), array(config, "/rootfs/diff_ids"));
+    if descriptors.len() != diff_ids.len() {
+        let problem = format!(
+            "its config speaks of {} layers and the manifest itself of {}",
+            diff_ids.len(),
+            descriptors.len()
+        );
+        return Err(OciError::Malformed { what: what.to_owned(), problem }.into());
+    }
+    for (descriptor, diff_id) in descriptors.iter_mut().zip(diff_ids) {
+        let compression = Compression::of(text(descriptor, "mediaType").unwrap_or_default())?;
+        let blob = before.iter().find(|blob| descriptor["digest"] == blob.digest.as_str());
+        let (Some(compression), Some(blob)) = (compression, blob) else { continue };
+        let expected = diff_id.as_str().unwrap_or_default();
+        let layer = Layer { blob, compression, diff_id: expected };
+        let Some(changed) = layers.retime(layer, time.seconds)? else { continue };
+        point_to(descriptor, &changed.blob.digest, changed.blob.size);
+        if let Some(annotations) = descriptor.get_mut("annotations").and_then(Value::as_object_mut)
+        {
+            annotations.retain(|key, _| !PLACES.iter().any(|place| key.starts_with(place)));
+        }
+        *diff_id = changed.diff_id.into();
+        // The same layer may be there twice.
+        for (now, _) in blobs.iter_mut().zip(&before).filter(|(_, was)| was.digest == blob.digest) {
+            *now = changed.blob.clone();
+        }
+    }
+    Ok(())
+}
+
+fn set_times(config: &mut Map<String, Value>, time: &Time) {
+    config.insert("created".to_owned(), time.written.as_str().into());
+    let history = config.get_mut("history").and_then(Value::as_array_mut);
+    for entry in history.into_iter().flatten().filter_map(Value::as_object_mut) {
+        entry.insert("created".to_owned(), time.written.as_str().into());
+    }
+    if let Some(labels) = config.get_mut("config").and_then(|config| config.get_mut("Labels")) {
+        set_created(labels, time);
+    }
+}
+
+/// Builders say it there too.
+fn set_created(texts: &mut Value, time: &Time) {
+    if let Some(created) = texts.get_mut(CREATED) {
+        *created = time.written.as_str().into();
+    }
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+    value.get(key)?.as_str()
+}
+
+/// The entries of an array; none where there is no array.
+fn array<'a>(value: &'a mut Value, pointer: &str) -> &'a mut [Value] {
+    value.pointer_mut(pointer).and_then(Value::as_array_mut).map_or(&mut [], Vec::as_mut_slice)
 }
 
 fn read(blob: &Blob, what: &str) -> Result<Vec<u8>, OciError> {
@@ -155,11 +319,16 @@ mod tests {
         }
     }
 
-    fn additions() -> Additions {
-        Additions {
+    fn additions() -> Changes {
+        Changes {
+            time: None,
             annotations: [("a".to_owned(), "1".to_owned())].into(),
             labels: [("l".to_owned(), "2=3".to_owned())].into(),
         }
+    }
+
+    fn change(manifest: &mut Manifest, changes: &Changes) -> Result<(), ImageError> {
+        mutate(manifest, changes, &mut Layers::new(&|_, _| unreachable!("nothing is fetched")))
     }
 
     fn document(bytes: &[u8]) -> Value {
@@ -170,14 +339,14 @@ mod tests {
     fn nothing_to_add_changes_nothing() {
         let mut manifest = image(&json!({"b": 1, "a": 2}));
         let before = manifest.bytes.clone();
-        mutate(&mut manifest, &Additions::default()).unwrap();
+        change(&mut manifest, &Changes::default()).unwrap();
         assert_eq!(manifest.bytes, before);
     }
 
     #[test]
     fn an_image_keeps_what_it_had() {
         let mut manifest = image(&json!({"config": {"Labels": {"kept": "yes"}}, "other": 7}));
-        mutate(&mut manifest, &additions()).unwrap();
+        change(&mut manifest, &additions()).unwrap();
         let changed = document(&manifest.bytes);
         assert_eq!(changed["annotations"], json!({"kept": "yes", "a": "1"}));
         assert_eq!(changed["unknown"], json!([1]));
@@ -196,7 +365,7 @@ mod tests {
     fn a_config_without_labels_gets_them() {
         for config in [json!({}), json!({"config": null}), json!({"config": {"Labels": null}})] {
             let mut manifest = image(&config);
-            mutate(&mut manifest, &additions()).unwrap();
+            change(&mut manifest, &additions()).unwrap();
             let Content::Bytes(config) = &manifest.blobs[0].content else { panic!() };
             assert_eq!(document(config)["config"]["Labels"], json!({"l": "2=3"}));
         }
@@ -205,7 +374,7 @@ mod tests {
     #[test]
     fn an_index_names_its_changed_children() {
         let mut top = index(vec![index(vec![image(&json!({}))]), image(&json!({"x": 1}))]);
-        mutate(&mut top, &additions()).unwrap();
+        change(&mut top, &additions()).unwrap();
         let changed = document(&top.bytes);
         assert_eq!(changed["annotations"], json!({"a": "1"}));
         for (entry, child) in changed["manifests"].as_array().unwrap().iter().zip(&top.children) {
@@ -223,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_config_that_is_no_object_is_refused() {
-        let error = mutate(&mut image(&json!({"config": "text"})), &additions()).unwrap_err();
+        let error = change(&mut image(&json!({"config": "text"})), &additions()).unwrap_err();
         assert!(error.to_string().contains("\"config\" is no object"), "{error}");
     }
 }

@@ -126,7 +126,7 @@ pub fn digest_of(bytes: &[u8]) -> String {
     written(&Sha256::digest(bytes))
 }
 
-fn written(hash: &[u8]) -> String {
+pub(super) fn written(hash: &[u8]) -> String {
     hash.iter().fold("sha256:".to_owned(), |digest, byte| format!("{digest}{byte:02x}"))
 }
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Larger manifests are refused by registries, and larger configs are no configs; in bytes.
 pub(super) const DOCUMENT_LIMIT: u64 = 4 << 20;
@@ -41,6 +42,23 @@ pub enum OciError {
     ReadBlob {
         /// What it is, with its digest.
         what: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer of a kind that cannot be changed.
+    #[error(
+        "a layer of media type {media_type:?} cannot get another time; push the image without output.timestamp, or with layers packed by gzip, zstd or not at all"
+    )]
+    Packed {
+        /// The media type.
+        media_type: String,
+    },
+    /// There is no room for what must be kept for a while, or for the result.
+    #[error("write {path:?}")]
+    Write {
+        /// The file.
+        path: PathBuf,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -210,6 +228,21 @@ pub enum OciError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// A connection, but nothing comes over it.
+    #[error(
+        "registry {registry} did not {action} for {image}: nothing moved for {} s, so it hangs, or something between; try again when it answers",
+        patience.as_secs()
+    )]
+    Silent {
+        /// Host and port of the registry.
+        registry: String,
+        /// The whole reference.
+        image: String,
+        /// What was asked.
+        action: String,
+        /// How long we waited.
+        patience: Duration,
     },
     /// No answer: name, route, connection.
     #[error("cannot {action} for {image} at registry {registry}")]

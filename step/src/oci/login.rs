@@ -8,7 +8,8 @@ use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Client, Url};
 use serde::Deserialize;
 
-use super::transport::{Failure, send};
+use super::error::DOCUMENT_LIMIT;
+use super::transport::{Failure, read_document, send};
 
 /// How we say who we are.
 #[derive(Clone, PartialEq, Eq)]
@@ -102,7 +103,7 @@ pub(super) async fn answer(
     client: &Client,
     login: &Login,
     challenge: &Challenge,
-    scope: &str,
+    scopes: &[String],
 ) -> Result<Authorization, Failure> {
     match (challenge, login) {
         (_, Login::Token(token)) => Ok(Authorization::Bearer(token.clone())),
@@ -114,7 +115,7 @@ pub(super) async fn answer(
             "it wants a user and password instead of an identity token".into(),
         )),
         (Challenge::Bearer { realm, service }, login) => {
-            fetch_token(client, login, realm, service.as_deref(), scope).await
+            fetch_token(client, login, realm, service.as_deref(), scopes).await
         }
     }
 }
@@ -124,7 +125,7 @@ async fn fetch_token(
     login: &Login,
     realm: &str,
     service: Option<&str>,
-    scope: &str,
+    scopes: &[String],
 ) -> Result<Authorization, Failure> {
     let mut url = Url::parse(realm)
         .map_err(|_| Failure::Nonsense(format!("its realm {realm:?} is not an address")))?;
@@ -134,7 +135,7 @@ async fn fetch_token(
             form.set_query(None);
             form.query_pairs_mut()
                 .extend_pairs([("grant_type", "refresh_token"), ("refresh_token", token)])
-                .extend_pairs([("client_id", "slipway"), ("scope", scope)])
+                .extend_pairs([("client_id", "slipway"), ("scope", &scopes.join(" "))])
                 .extend_pairs(service.map(|service| ("service", service)));
             client
                 .post(url)
@@ -143,7 +144,7 @@ async fn fetch_token(
         }
         Login::Anonymous | Login::Basic { .. } | Login::Token(_) => {
             url.query_pairs_mut()
-                .append_pair("scope", scope)
+                .extend_pairs(scopes.iter().map(|scope| ("scope", scope)))
                 .extend_pairs(service.map(|service| ("service", service)));
             let request = client.get(url);
             match login {
@@ -152,7 +153,7 @@ async fn fetch_token(
             }
         }
     };
-    let body = send(request).await?.bytes().await?;
+    let body = read_document(send(request).await?, DOCUMENT_LIMIT).await?;
     let nonsense = || Failure::Nonsense("its issuer of tokens did not send one".to_owned());
     let issued: Issued = serde_json::from_slice(&body).map_err(|_| nonsense())?;
     let token = issued.token.or(issued.access_token).filter(|token| !token.is_empty());

@@ -2,7 +2,11 @@
 //!
 //! Invariant: children and blobs are complete: pushing them before the manifest itself leaves nothing for the registry to miss.
 
+use std::collections::BTreeSet;
+
+use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
+use serde_json::Value;
 
 use super::OciError;
 use super::blob::{Blob, digest_of};
@@ -11,6 +15,9 @@ use super::blob::{Blob, digest_of};
 pub(super) const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker's name for an index.
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// Annotation: the image below this one.
+const BASE_NAME: &str = "org.opencontainers.image.base.name";
 
 /// What we can read when we ask for a manifest.
 pub(super) const MANIFEST_TYPES: [&str; 4] = [
@@ -62,6 +69,26 @@ impl Manifest {
     /// Whether it stands for several images.
     pub fn is_index(&self) -> bool {
         Kind::of(&self.media_type.as_str().into()) == Kind::Index
+    }
+
+    /// This one after everything below it, in the order in which a registry takes them.
+    pub(super) fn all_manifests(&self) -> Vec<&Self> {
+        let mut manifests: Vec<_> = self.children.iter().flat_map(Self::all_manifests).collect();
+        manifests.push(self);
+        manifests
+    }
+
+    /// Every blob here and below, once.
+    pub(super) fn all_blobs(&self) -> Vec<&Blob> {
+        let mut seen = BTreeSet::new();
+        let blobs = self.all_manifests().into_iter().flat_map(|manifest| &manifest.blobs);
+        blobs.filter(|blob| seen.insert(&blob.digest)).collect()
+    }
+
+    /// What the image was built on, if its builder says so.
+    pub(super) fn base(&self) -> Option<Reference> {
+        let document: Value = serde_json::from_slice(&self.bytes).ok()?;
+        document["annotations"][BASE_NAME].as_str()?.parse().ok()
     }
 
     /// Config and layers as the manifest states them, in bytes; an index has no size of its own.

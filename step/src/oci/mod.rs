@@ -8,19 +8,23 @@ mod archive;
 mod blob;
 mod credentials;
 mod error;
+mod layer;
 mod layout;
 mod login;
 mod manifest;
 mod registry;
+mod save;
 mod transport;
 
 pub use blob::{Blob, Content, digest_of};
 pub use credentials::{Credentials, find as find_credentials};
 pub use error::OciError;
+pub use layer::{Compression, Layer, Packing};
 pub use login::Login;
 pub use manifest::Manifest;
 pub use oci_spec::distribution::{ParseError, Reference};
 pub use registry::Registry;
+pub use save::save;
 
 use std::path::Path;
 

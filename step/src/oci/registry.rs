@@ -7,23 +7,26 @@
 //! This speaks the distribution protocol itself, because `oci-client` aborts where an image has no CA bundle, even for a registry
 //! without TLS, cannot refuse plain HTTP, and hides why a token was refused.
 
-use std::collections::BTreeSet;
-use std::io::Read;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Write as _};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
-use reqwest::{Body, Client, RequestBuilder, Response, Url, header};
+use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, Url, header};
 
 use super::OciError;
-use super::blob::{Blob, Content, digest_of};
+use super::blob::{Blob, Content, Part, digest_of};
 use super::credentials::Credentials;
 use super::error::DOCUMENT_LIMIT;
 use super::login::{self, Authorization, Challenge, Login};
 use super::manifest::{Kind, MANIFEST_TYPES, Manifest, parse};
 use super::transport::{
-    ContentError, Failure, Scheme, Trouble, client, is_unauthorized, read_document, retry,
+    ContentError, Failure, PATIENCE, Progress, Scheme, Trouble, answer_of, client, is_unauthorized,
+    next_chunk, read_document, retry,
 };
 
 /// Uploads at the same time; registries slow down those who open more.
@@ -42,6 +45,10 @@ pub struct Registry {
     image: Reference,
     credentials: Credentials,
     authorization: Mutex<Option<Authorization>>,
+    /// Other repositories of this registry that have layers which need not be sent.
+    bases: Mutex<BTreeSet<String>>,
+    /// Of all uploads together: while one moves, the registry lives.
+    progress: Progress,
 }
 
 impl std::fmt::Debug for Registry {
@@ -66,6 +73,8 @@ impl Registry {
                 image: image.clone(),
                 credentials: credentials.clone(),
                 authorization: Mutex::new(None),
+                bases: Mutex::default(),
+                progress: Progress::default(),
             })
         };
         if !insecure {
@@ -159,17 +168,54 @@ impl Registry {
         Ok(Blob { digest, size: bytes.len() as u64, content: Content::Bytes(bytes) })
     }
 
+    /// Brings a blob into a file; it has the size that its manifest states, its digest is up to who reads it.
+    pub async fn fetch(&self, blob: &Blob, path: &Path) -> Result<Blob, OciError> {
+        let digest = &blob.digest;
+        retry(async || self.fetch_once(blob, path).await)
+            .await
+            .map_err(|failure| self.explain(&format!("send blob {digest}"), failure))?;
+        let part = Part { path: path.to_owned(), offset: 0, length: blob.size };
+        Ok(Blob { content: Content::Part(part), ..blob.clone() })
+    }
+
+    async fn fetch_once(&self, blob: &Blob, path: &Path) -> Result<(), Failure> {
+        let get = || Ok(self.client.get(self.url(&format!("blobs/{}", blob.digest))?));
+        let mut answer = self.request(get).await?;
+        let write = |source| Failure::Write { path: path.to_owned(), source };
+        let mut file = File::create(path).map_err(write)?;
+        let mut length = 0;
+        while let Some(chunk) = next_chunk(&mut answer).await? {
+            length += chunk.len() as u64;
+            if length > blob.size {
+                break;
+            }
+            file.write_all(&chunk).map_err(write)?;
+        }
+        if length == blob.size {
+            return Ok(());
+        }
+        let expected = blob.size;
+        Err(Failure::Nonsense(format!("it sent {length} bytes or more instead of {expected}")))
+    }
+
     /// Pushes an image or index with everything that hangs on it, and says on standard error what was sent.
     pub async fn push(&self, manifest: &Manifest) -> Result<(), OciError> {
-        let mut seen = BTreeSet::new();
-        let mut blobs = Vec::new();
-        collect_blobs(manifest, &mut seen, &mut blobs);
-        stream::iter(blobs)
-            .map(|blob| self.push_blob(blob))
+        let manifests = manifest.all_manifests();
+        let mut bases = BTreeMap::new();
+        for manifest in &manifests {
+            if let Some(base) = manifest.base().and_then(|base| self.elsewhere(&base)) {
+                bases.extend(manifest.blobs.iter().map(|blob| (&*blob.digest, base.clone())));
+            }
+        }
+        *lock(&self.bases) = bases.values().cloned().collect();
+        stream::iter(manifest.all_blobs())
+            .map(|blob| self.push_blob(blob, bases.get(&*blob.digest).map(String::as_str)))
             .buffer_unordered(UPLOADS)
             .try_collect::<()>()
             .await?;
-        self.push_children(manifest).await?;
+        for child in manifests.into_iter().filter(|child| !std::ptr::eq(*child, manifest)) {
+            self.push_manifest(child, &child.digest()).await?;
+        }
         self.push_manifest(manifest, self.target()).await
     }
 
@@ -178,15 +224,14 @@ impl Registry {
         self.image.digest().or(self.image.tag()).unwrap_or("latest")
     }
 
-    async fn push_children(&self, manifest: &Manifest) -> Result<(), OciError> {
-        for child in &manifest.children {
-            Box::pin(self.push_children(child)).await?;
-            self.push_manifest(child, &child.digest()).await?;
-        }
-        Ok(())
+    /// The repository of another image, if it is in this registry but not where we push to.
+    fn elsewhere(&self, other: &Reference) -> Option<String> {
+        let same = |part: fn(&Reference) -> &str| part(other) == part(&self.image);
+        (same(Reference::resolve_registry) && !same(Reference::repository))
+            .then(|| other.repository().to_owned())
     }
 
-    async fn push_blob(&self, blob: &Blob) -> Result<(), OciError> {
+    async fn push_blob(&self, blob: &Blob, base: Option<&str>) -> Result<(), OciError> {
         if matches!(blob.content, Content::Remote) {
             return Ok(());
         }
@@ -194,12 +239,14 @@ impl Registry {
         let exists = retry(async || self.has_blob(digest).await)
             .await
             .map_err(|failure| self.explain(&format!("look for blob {digest}"), failure))?;
-        if !exists {
-            retry(async || self.send_blob(blob).await)
+        let outcome = if exists {
+            "exists"
+        } else {
+            retry(async || self.send_blob(blob, base).await)
                 .await
-                .map_err(|failure| self.explain(&format!("take blob {digest}"), failure))?;
-        }
-        report(if exists { "exists" } else { "pushed" }, digest, blob.size);
+                .map_err(|failure| self.explain(&format!("take blob {digest}"), failure))?
+        };
+        report(outcome, digest, blob.size);
         Ok(())
     }
 
@@ -211,10 +258,27 @@ impl Registry {
         }
     }
 
-    async fn send_blob(&self, blob: &Blob) -> Result<(), Failure> {
-        let begin =
-            || Ok(self.client.post(self.url("blobs/uploads/")?).header("content-length", 0));
-        let session = self.request(begin).await?;
+    /// Sends a blob, or has it taken from the repository of the base, which may not have it or not be ours to read.
+    async fn send_blob(&self, blob: &Blob, base: Option<&str>) -> Result<&'static str, Failure> {
+        let begin = |base: Option<&str>| {
+            let mut url = self.url("blobs/uploads/")?;
+            if let Some(base) = base {
+                url.query_pairs_mut().append_pair("mount", &blob.digest).append_pair("from", base);
+            }
+            Ok(self.client.post(url).header(header::CONTENT_LENGTH, 0))
+        };
+        let base = base.filter(|base| lock(&self.bases).contains(*base));
+        let session = match self.request(|| begin(base)).await {
+            Ok(answer) if base.is_some() && answer.status() == StatusCode::CREATED => {
+                return Ok("mounted");
+            }
+            Err(Failure::Answer { status: 400..=428, .. }) if base.is_some() => {
+                // Neither asked again nor part of the next token, which may be refused for it.
+                lock(&self.bases).clear();
+                self.request(|| begin(None)).await?
+            }
+            outcome => outcome?,
+        };
         let location = session
             .headers()
             .get(header::LOCATION)
@@ -228,9 +292,9 @@ impl Registry {
                 .put(location.clone())
                 .header(header::CONTENT_TYPE, "application/octet-stream")
                 .header(header::CONTENT_LENGTH, blob.size)
-                .body(stream_of(&blob.content)?))
+                .body(stream_of(&blob.content, &self.progress)?))
         };
-        self.request(upload).await.map(drop)
+        self.request(upload).await.map(|_| "pushed")
     }
 
     async fn push_manifest(&self, manifest: &Manifest, target: &str) -> Result<(), OciError> {
@@ -303,7 +367,7 @@ impl Registry {
         let mut target = None;
         for _ in 0..=DETOURS {
             let (request, authorized) = self.authorize(make()?, target.take())?;
-            let response = request.send().await?;
+            let response = answer_of(request, &self.progress).await?;
             match detour(&response) {
                 Some(elsewhere) => target = Some(elsewhere),
                 None => return Ok((response, authorized)),
@@ -317,10 +381,11 @@ impl Registry {
     }
 
     async fn meet(&self, challenge: &Challenge) -> Result<(), Failure> {
-        let scope = format!("repository:{}:pull,push", self.image.repository());
+        let mut scopes = vec![format!("repository:{}:pull,push", self.image.repository())];
+        scopes.extend(lock(&self.bases).iter().map(|base| format!("repository:{base}:pull")));
         let authorization =
-            login::answer(&self.client, &self.credentials.login, challenge, &scope).await?;
-        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
+            login::answer(&self.client, &self.credentials.login, challenge, &scopes).await?;
+        *lock(&self.authorization) = Some(authorization);
         Ok(())
     }
 
@@ -343,8 +408,7 @@ impl Registry {
         for (name, value) in &self.credentials.headers {
             builder = builder.header(name, value);
         }
-        let authorization =
-            self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let authorization = lock(&self.authorization).clone();
         Ok(match authorization {
             Some(Authorization::Basic { username, password }) => {
                 (builder.basic_auth(username, Some(password)), true)
@@ -368,6 +432,8 @@ impl Registry {
                 OciError::Answer { registry, image, action, answer }
             }
             Failure::Content(source) => OciError::Content { image, action, source },
+            Failure::Write { path, source } => OciError::Write { path, source },
+            Failure::Silence => OciError::Silent { registry, image, action, patience: PATIENCE },
             Failure::Request { trouble, source } => match trouble {
                 Trouble::PlainHttp(url) => OciError::PlainHttp { registry, url },
                 Trouble::NotTls => OciError::NotTls { registry, source },
@@ -380,6 +446,11 @@ impl Registry {
     }
 }
 
+/// Nothing is ever half done under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Where an answer leads, if it leads away.
 fn detour(response: &Response) -> Option<Url> {
     if !response.status().is_redirection() {
@@ -389,7 +460,7 @@ fn detour(response: &Response) -> Option<Url> {
 }
 
 /// The bytes of a blob in small pieces, read by a thread of their own and never far ahead of the connection.
-fn stream_of(content: &Content) -> Result<Body, Failure> {
+fn stream_of(content: &Content, progress: &Progress) -> Result<Body, Failure> {
     let mut content = content.open()?;
     let (sender, receiver) = tokio::sync::mpsc::channel(READ_AHEAD);
     tokio::task::spawn_blocking(move || {
@@ -404,8 +475,10 @@ fn stream_of(content: &Content) -> Result<Body, Failure> {
             }
         }
     });
-    let chunks = stream::unfold(receiver, async |mut receiver| {
-        receiver.recv().await.map(|chunk| (chunk, receiver))
+    let chunks = stream::unfold((receiver, progress.clone()), async |(mut receiver, progress)| {
+        let chunk = receiver.recv().await?;
+        progress.report();
+        Some((chunk, (receiver, progress)))
     });
     Ok(Body::wrap_stream(Box::pin(chunks)))
 }
@@ -416,17 +489,6 @@ fn check_digest(what: &str, expected: &str, bytes: &[u8]) -> Result<(), OciError
         return Ok(());
     }
     Err(OciError::WrongDigest { what: what.to_owned(), expected: expected.to_owned(), found })
-}
-
-fn collect_blobs<'a>(
-    manifest: &'a Manifest,
-    seen: &mut BTreeSet<&'a str>,
-    blobs: &mut Vec<&'a Blob>,
-) {
-    blobs.extend(manifest.blobs.iter().filter(|blob| seen.insert(&blob.digest)));
-    for child in &manifest.children {
-        collect_blobs(child, seen, blobs);
-    }
 }
 
 /// One line for people.

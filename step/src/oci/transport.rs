@@ -2,15 +2,20 @@
 //!
 //! Invariant: without `--insecure` nothing travels over plain HTTP, wherever the registry's answers lead.
 //! Invariant: only what may pass by itself is tried again: 429, 5xx and broken connections; never 401 or 403.
+//! Invariant: whoever accepts a connection and then says nothing is given up; an upload may take as long as it likes while it moves.
 //!
 //! Proxies are taken from the environment as curl and Go do it; names are resolved by hickory, because a static program has no NSS.
 
-use std::path::Path;
-use std::sync::Once;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::redirect::{Action, Attempt, Policy};
-use reqwest::{Client, Response, StatusCode, header};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
 
 use super::error::causes;
 
@@ -23,6 +28,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// A registry may ask for more patience, but not for all of the build's time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const SHOWN_ANSWER: usize = 300;
+/// Registries over slow storage may think for minutes about the end of a large layer.
+pub(super) const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How the registry is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +85,12 @@ pub(super) enum Failure {
     /// There was no answer, or it broke off. The error has no address: an upload's may hold a signature.
     #[error("no answer")]
     Request { trouble: Trouble, source: reqwest::Error },
+    /// Nothing moved for too long.
+    #[error("no answer for {} s", PATIENCE.as_secs())]
+    Silence,
+    /// What is fetched could not be stored.
+    #[error("write {path:?}")]
+    Write { path: PathBuf, source: std::io::Error },
     /// What is sent could not be read.
     #[error(transparent)]
     Content(#[from] std::io::Error),
@@ -138,7 +151,11 @@ impl Failure {
         match self {
             Self::Answer { status, .. } => *status == 429 || (500..600).contains(status),
             Self::Request { trouble, .. } => *trouble == Trouble::Broken,
-            Self::Anonymous | Self::Content(_) | Self::Nonsense(_) => false,
+            Self::Anonymous
+            | Self::Content(_)
+            | Self::Nonsense(_)
+            | Self::Silence
+            | Self::Write { .. } => false,
         }
     }
 
@@ -155,17 +172,64 @@ impl Failure {
         let retry_after = response
             .headers()
             .get(header::RETRY_AFTER)
-            .and_then(|seconds| seconds.to_str().ok()?.parse().ok())
-            .map(Duration::from_secs);
+            .and_then(|pause| parse_pause(pause.to_str().ok()?, Timestamp::now()));
         let words = shown_answer(response).await;
         let text = if words.is_empty() { status.to_string() } else { format!("{status}: {words}") };
         Self::Answer { status: status.as_u16(), text, retry_after }
     }
 }
 
+/// `Retry-After` in either of its forms: seconds, or a date, which may have passed.
+fn parse_pause(text: &str, now: Timestamp) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    Some(Duration::try_from(then.duration_since(now)).unwrap_or_default())
+}
+
+/// That bytes are still being sent.
+#[derive(Clone, Default)]
+pub(super) struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    pub(super) fn report(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What a future comes to, unless for too long neither it nor anything reported here moves.
+    async fn guard<T>(&self, future: impl Future<Output = T>) -> Result<T, Failure> {
+        let mut future = pin!(future);
+        loop {
+            let before = self.0.load(Ordering::Relaxed);
+            if let Ok(outcome) = tokio::time::timeout(PATIENCE, &mut future).await {
+                return Ok(outcome);
+            }
+            if self.0.load(Ordering::Relaxed) == before {
+                return Err(Failure::Silence);
+            }
+        }
+    }
+}
+
+/// Sends a request and waits for the head of its answer.
+pub(super) async fn answer_of(
+    request: RequestBuilder,
+    progress: &Progress,
+) -> Result<Response, Failure> {
+    Ok(progress.guard(request.send()).await??)
+}
+
+/// More of an answer's body; nothing at its end.
+pub(super) async fn next_chunk(
+    response: &mut Response,
+) -> Result<Option<impl Deref<Target = [u8]> + use<>>, Failure> {
+    Ok(Progress::default().guard(response.chunk()).await??)
+}
+
 /// Sends a request; an answer that is no success is a failure.
-pub(super) async fn send(request: reqwest::RequestBuilder) -> Result<Response, Failure> {
-    let response = request.send().await?;
+pub(super) async fn send(request: RequestBuilder) -> Result<Response, Failure> {
+    let response = answer_of(request, &Progress::default()).await?;
     if response.status().is_success() {
         return Ok(response);
     }
@@ -175,7 +239,7 @@ pub(super) async fn send(request: reqwest::RequestBuilder) -> Result<Response, F
 /// A document of the registry; whether it is too large is found out before it is all there.
 pub(super) async fn read_document(mut response: Response, limit: u64) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(chunk) = next_chunk(&mut response).await? {
         body.extend_from_slice(&chunk);
         if body.len() as u64 > limit {
             return Err(Failure::Nonsense(format!(
@@ -190,7 +254,7 @@ pub(super) async fn read_document(mut response: Response, limit: u64) -> Result<
 async fn shown_answer(mut response: Response) -> String {
     let mut body = Vec::new();
     while body.len() < 16 * SHOWN_ANSWER {
-        match response.chunk().await {
+        match next_chunk(&mut response).await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) | Err(_) => break,
         }

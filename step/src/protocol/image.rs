@@ -8,6 +8,9 @@ pub struct ImageCommand {
     /// Folder with an OCI layout or one docker archive to push; without it the image is in the registry already
     #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
     pub push: Option<String>,
+    /// Write the image into this file, for `docker load` and `podman load`, instead of pushing it
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub save: Option<String>,
     /// Annotation for the image, as KEY=VALUE
     #[arg(long = "annotation", value_name = "KEY=VALUE", allow_hyphen_values = true)]
     pub annotations: Vec<String>,
@@ -47,7 +50,7 @@ pub struct ImageCommand {
 }
 
 impl ImageCommand {
-    /// The arguments behind the program's name, in upstream's order.
+    /// The arguments behind the program's name, in upstream's order; what upstream does not know comes last.
     pub fn to_args(&self) -> Vec<String> {
         Args::new("image-processing")
             .optional("push", self.push.as_deref())
@@ -66,6 +69,7 @@ impl ImageCommand {
                 self.result_file_image_vulnerabilities.as_deref(),
             )
             .optional("secret-path", self.secret_path.as_deref())
+            .optional("save", self.save.as_deref())
             .done()
     }
 }

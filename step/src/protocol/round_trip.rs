@@ -112,7 +112,7 @@ prop_compose! {
 
 prop_compose! {
     fn image()(
-        (push, image) in (of(text()), text()),
+        (push, save, image) in (of(text()), of(text()), text()),
         (annotations, labels) in (vec(text(), 0..3), vec(text(), 0..3)),
         vuln_settings in of(r#"\{"enabled":(true|false)\}"#),
         vuln_count_limit in of(any::<u32>()),
@@ -124,6 +124,7 @@ prop_compose! {
         let mut file = || files.next().flatten();
         ImageCommand {
             push,
+            save,
             annotations,
             labels,
             vuln_settings,

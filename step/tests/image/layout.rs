@@ -68,6 +68,27 @@ impl Layout {
         self.blob(IMAGE, serde_json::to_string_pretty(&manifest).unwrap().as_bytes())
     }
 
+    /// Changes a document and the descriptor that names it.
+    pub(super) fn edit(&self, descriptor: &mut Value, change: impl FnOnce(&mut Value)) {
+        let mut document = self.read(descriptor);
+        change(&mut document);
+        let media_type = descriptor["mediaType"].as_str().unwrap();
+        let text = serde_json::to_string_pretty(&document).unwrap();
+        let new = self.blob(media_type, text.as_bytes());
+        descriptor["digest"] = new["digest"].clone();
+        descriptor["size"] = new["size"].clone();
+    }
+
+    /// Changes the config of the image that a descriptor names.
+    pub(super) fn edit_config(&self, image: &mut Value, change: impl FnOnce(&mut Value)) {
+        self.edit(image, |manifest| self.edit(&mut manifest["config"], change));
+    }
+
+    fn read(&self, descriptor: &Value) -> Value {
+        let place = descriptor["digest"].as_str().unwrap().replace(':', "/");
+        serde_json::from_slice(&fs::read(self.0.join("blobs").join(place)).unwrap()).unwrap()
+    }
+
     /// An index over some entries, and its descriptor.
     pub(super) fn index(&self, entries: &[Value]) -> Value {
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});

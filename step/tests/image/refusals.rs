@@ -23,8 +23,10 @@ fn no_image_is_exit_100() {
 
 #[rstest]
 #[case(&["--image-timestamp", "1", "--image-timestamp-file", "f"], "exclude each other")]
-#[case(&["--image-timestamp", "1"], "--image-timestamp is not supported")]
-#[case(&["--image-timestamp-file", "f"], "--image-timestamp-file is not supported")]
+#[case(&["--image-timestamp", "today"], "--image-timestamp is \"today\" instead of whole seconds since 1970")]
+#[case(&["--image-timestamp-file", "/nowhere/at/all"], "--image-timestamp-file \"/nowhere/at/all\"")]
+#[case(&["--image-timestamp-file", "/etc/hostname"], "--image-timestamp-file \"/etc/hostname\" is \"")]
+#[case(&["--save", "/nowhere/at/all"], "--save needs --push")]
 #[case(&["--vuln-settings", "{\"enabled\":true}"], "--vuln-settings is not supported")]
 #[case(&["--label", "novalue"], "--label \"novalue\" is not KEY=VALUE")]
 #[case(&["--annotation", "novalue"], "--annotation \"novalue\" is not KEY=VALUE")]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -77,7 +78,7 @@ impl Registry {
             let log = Arc::clone(&log);
             move || {
                 for line in lines.map_while(Result::ok) {
-                    log.lock().unwrap().push_str(&line);
+                    log.lock().unwrap().push_str(&(line + "\n"));
                 }
             }
         });
@@ -96,6 +97,30 @@ impl Registry {
     /// The certificate to trust.
     pub(super) fn ca(&self) -> PathBuf {
         self.dir.path().join("ca.crt")
+    }
+
+    /// Checks how often it answered so to a method below a path; it writes that down a little after the answer.
+    pub(super) fn answered(&self, expected: usize, method: &str, path: &str, status: u16) {
+        let fields = [
+            "msg=\"response completed".to_owned(),
+            format!("http.request.method={method} "),
+            format!("http.response.status={status} "),
+        ];
+        let uris = [format!("http.request.uri={path}"), format!("http.request.uri=\"{path}")];
+        let matches = |line: &&str| {
+            fields.iter().all(|field| line.contains(field))
+                && uris.iter().any(|uri| line.contains(uri))
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let log = self.log.lock().unwrap().clone();
+            let found = log.lines().filter(matches).count();
+            if found >= expected || Instant::now() > deadline {
+                assert_eq!(found, expected, "{method} {path} {status}: {log}");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Everything that it logged, after it has ended.

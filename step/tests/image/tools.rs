@@ -45,10 +45,18 @@ pub(super) fn finish(command: &mut Command) -> Ran {
     Ran { code: status.code(), log: String::from_utf8(stderr).unwrap() }
 }
 
+/// The digest that a successful run leaves as its result.
+pub(super) fn digest_after(arguments: &[&str]) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let result = ["--result-file-image-digest", file.path().to_str().unwrap()];
+    process(&[arguments, &result].concat()).succeeded();
+    std::fs::read_to_string(file.path()).unwrap()
+}
+
 /// Standard output of a tool that must succeed.
 pub(super) fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| {
-        panic!("{program} does not start ({error}); install it: apt-get install coreutils docker-registry gzip openssl perl skopeo")
+        panic!("{program} does not start ({error}); install it: apt-get install coreutils docker-registry gzip openssl perl podman runc skopeo zstd")
     });
     assert!(
         output.status.success(),
