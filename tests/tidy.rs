@@ -18,7 +18,10 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("slipway::api", &[]),
     ("slipway::plan", &["slipway::api", "slipway_step::protocol"]),
     ("slipway::cluster", &["slipway::plan", "slipway::api", "slipway_step::oci"]),
-    ("slipway::local", &["slipway::plan", "slipway::api", "slipway_step::oci"]),
+    (
+        "slipway::local",
+        &["slipway::plan", "slipway::api", "slipway_step::oci", "slipway_step::protocol"],
+    ),
     ("slipway::view", &["slipway::plan", "slipway::api"]),
     (
         "slipway::cli",

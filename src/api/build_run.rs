@@ -33,18 +33,24 @@ impl BuildRunSpec {
 impl BuildRun {
     /// The run's one condition, once it has one.
     pub fn succeeded(&self) -> Option<&Condition> {
-        let conditions = &self.status.as_ref()?.conditions;
-        conditions.iter().find(|condition| condition.type_ == SUCCEEDED)
-    }
-
-    /// Whether the run is over, and well.
-    pub fn has_succeeded(&self) -> bool {
-        self.succeeded().is_some_and(|condition| condition.status == TRUE)
+        self.status.as_ref()?.succeeded()
     }
 
     /// Whether the run is over, either way.
     pub fn is_done(&self) -> bool {
         self.succeeded().is_some_and(|condition| [TRUE, FALSE].contains(&&*condition.status))
+    }
+}
+
+impl BuildRunStatus {
+    /// The one condition, once there is one.
+    pub fn succeeded(&self) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.type_ == SUCCEEDED)
+    }
+
+    /// Whether the run is over, and well.
+    pub fn has_succeeded(&self) -> bool {
+        self.succeeded().is_some_and(|condition| condition.status == TRUE)
     }
 }
 

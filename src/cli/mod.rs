@@ -6,6 +6,7 @@ mod exit;
 mod explain;
 mod plan;
 mod render;
+mod run;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde_json::Value;
+
+use crate::local::LocalError;
 
 pub use exit::Exit;
 
@@ -26,6 +29,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run a BuildRun on this machine, without a cluster
+    #[command(after_help = run::EXAMPLES)]
+    Run(run::RunHereArguments),
     /// Print the Pod that a BuildRun becomes
     #[command(after_help = render::EXAMPLES)]
     Render(render::RenderArguments),
@@ -79,6 +85,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => return exit::usage(&error),
     };
     let outcome = match arguments.verb {
+        Verb::Run(arguments) => run::run(&arguments),
         Verb::Render(arguments) => render::render(&arguments),
         Verb::Explain(arguments) => explain::explain(&arguments),
         Verb::Crds { dir } => crds::crds(dir.as_deref()),
@@ -96,6 +103,12 @@ enum Error {
     Write { path: PathBuf, source: std::io::Error },
     #[error("cannot print {name} as YAML")]
     Print { name: String, source: serde_saphyr::SerializeError },
+    #[error("{problems}")]
+    Image { problems: String },
+    #[error("cannot start")]
+    Runtime(#[source] std::io::Error),
+    #[error(transparent)]
+    Local(#[from] LocalError),
 }
 
 fn print_text(text: &str) -> Result<(), Error> {

@@ -33,18 +33,34 @@ pub struct Refused {
     pub notes: Vec<Note>,
 }
 
-/// Reads and judges the files.
-pub fn plan(arguments: &RunArguments) -> Result<Planned, Refused> {
-    let (documents, errors) = local::read(&arguments.files.files);
-    let (files, invalid, mut notes) = Files::of(documents);
+/// Files that were read as far as they can be.
+#[derive(Debug)]
+pub struct ReadFiles {
+    pub files: Files,
+    /// What the schemas refuse, one line each.
+    pub problems: Vec<String>,
+    pub notes: Vec<Note>,
+}
+
+/// Reads the files; refused where one could not be read at all.
+pub fn read(arguments: &FileArguments) -> Result<ReadFiles, Refused> {
+    let (documents, errors) = local::read(&arguments.files);
+    let (files, invalid, notes) = Files::of(documents);
     let mut problems: Vec<String> =
         errors.into_iter().map(|error| format!("{:#}", anyhow::Error::new(error))).collect();
     let unreadable = !problems.is_empty() || files.incomplete;
     problems.extend(invalid.iter().map(line));
+    // What is missing because it could not be read is no further problem of the others.
     if unreadable {
-        // What is missing because it could not be read is no further problem of the others.
-        return Err(Refused { problems, notes });
+        Err(Refused { problems, notes })
+    } else {
+        Ok(ReadFiles { files, problems, notes })
     }
+}
+
+/// Reads and judges the files.
+pub fn plan(arguments: &RunArguments) -> Result<Planned, Refused> {
+    let ReadFiles { files, mut problems, mut notes } = read(&arguments.files)?;
     let chosen = match local::choose(&files, arguments.buildrun.as_deref(), Timestamp::now()) {
         Ok(chosen) => chosen,
         Err(error) => {

@@ -26,13 +26,13 @@ use super::error::{Asked as _, LocalError, is_absent, status_code, words};
 use super::happening::Happening;
 use super::images::{self, ImageFacts, ImageUsers};
 use super::lease::Lease;
-use super::pod_state::{PodState, State};
+use super::pod_state::{DEADLINE, PodState, State};
 use super::pod_volumes::{self, MadeVolumes, PodVolumes};
 use super::sandbox::{self, Sandbox};
 use super::security::Flavour;
 use super::upload;
 use crate::api::{BuildRun, BuildRunSpec, Nanoseconds};
-use crate::plan::{Next, SOURCE_VOLUME, Seen, Verdict, go_quote, observe};
+use crate::plan::{Next, SOURCE_VOLUME, Verdict, go_quote};
 
 /// A pod and everything that it needs.
 #[derive(Debug)]
@@ -51,8 +51,8 @@ pub struct Play {
     pub images: BTreeMap<String, ImageFacts>,
     /// The directory that the source is taken from, where it is an upload.
     pub source: Option<PathBuf>,
-    /// Volume and path of the image that goes into the engine once the run has succeeded.
-    pub load: Option<(String, String)>,
+    /// Path in image-processing's container of the image that goes into the engine once the run has succeeded.
+    pub load: Option<String>,
     /// The engine's network.
     pub network: Option<String>,
 }
@@ -79,9 +79,6 @@ pub struct Played {
 
 /// How long a step may take to end, as Kubernetes has it.
 const GRACE: i32 = 30;
-/// The kubelet's words for a pod that took too long.
-const DEADLINE: &str = "DeadlineExceeded";
-const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
 /// Longer than any run.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365);
 
@@ -139,10 +136,10 @@ impl Stage<'_> {
             self.until_all_ended(&scene).await?;
         }
         let played = self.finished();
-        if let Some((volume, path)) = &self.play.load
-            && self.play.buildrun.has_succeeded()
+        if let Some(path) = self.play.load.clone()
+            && played.verdict.status.has_succeeded()
         {
-            let archive = scene.volumes.in_sandbox(volume, path).unwrap_or_default();
+            let archive = self.saved_image(&scene, &path).unwrap_or(path);
             upload::load(self.engine, &scene.sandbox, &archive).await?;
         }
         Ok(played)
@@ -174,7 +171,9 @@ impl Stage<'_> {
         let mut ready = Vec::new();
         let mut broken = Vec::new();
         for container in self.containers() {
-            match self.given(&container, &users, &labels, |given| container::prepare(&container, given)) {
+            match self
+                .given(&container, &users, &labels, |given| container::prepare(&container, given))
+            {
                 Ok(container) => ready.push(container),
                 Err(error) => broken.push((container.name.clone(), error.to_string())),
             }
@@ -210,7 +209,13 @@ impl Stage<'_> {
         .await?;
         self.state.address(sandbox.ip.as_deref().unwrap_or("127.0.0.1"));
         sandbox.fill(self.engine, &fillings).await?;
-        Ok(Some(Scene { sandbox, volumes, limited: limited.into_iter().map(|limited| (limited.volume, limited.written)).collect(), ready, users }))
+        Ok(Some(Scene {
+            sandbox,
+            volumes,
+            limited: limited.into_iter().map(|limited| (limited.volume, limited.written)).collect(),
+            ready,
+            users,
+        }))
     }
 
     fn note(&self, text: String) {
@@ -288,6 +293,15 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Where the sandbox has what image-processing saved.
+    fn saved_image(&self, scene: &Scene, path: &str) -> Option<String> {
+        let step = scene.ready.last()?;
+        step.container.volume_mounts.iter().flatten().find_map(|mount| {
+            let below = path.strip_prefix(&mount.mount_path)?.strip_prefix('/')?;
+            scene.volumes.in_sandbox(&mount.name, below)
+        })
+    }
+
     /// Makes and starts containers; false where one cannot be.
     async fn start(&mut self, containers: &[Ready], scene: &Scene) -> Result<bool, LocalError> {
         let labels = self.lease.labels();
@@ -356,10 +370,8 @@ impl Stage<'_> {
         }
         let message = words(&error);
         self.note(format!("{name} cannot be started: {message}"));
-        self.state.set(
-            name,
-            State::Waiting { reason: "CreateContainerError", message: Some(message) },
-        );
+        self.state
+            .set(name, State::Waiting { reason: "CreateContainerError", message: Some(message) });
         Ok(false)
     }
 }
@@ -385,7 +397,9 @@ impl Stage<'_> {
             let id = self.ids[&name].clone();
             if name == upload::STEP && self.play.source.is_some() {
                 let id = id.clone();
-                tasks.push(Box::pin(async move { upload::done(engine, &id).await.map(|()| News::None) }));
+                tasks.push(Box::pin(async move {
+                    upload::done(engine, &id).await.map(|()| News::None)
+                }));
             }
             tasks.push(Box::pin(async move {
                 let state = attend::until_end(engine, &scene.sandbox, &id, &name, tell).await?;
@@ -419,7 +433,7 @@ impl Stage<'_> {
                 Next::Again(left) => Duration::try_from(left).unwrap_or_default(),
                 _ => FOR_EVER,
             };
-            let left = self.left();
+            let left = time_left(&self.play.pod, self.play.started);
             tokio::select! {
                 Some(news) = tasks.next() => match news? {
                     News::State(name, state) => self.state.set(&name, state),
@@ -434,39 +448,21 @@ impl Stage<'_> {
                 Ok(()) = self.stop.changed() => self.cancel(),
                 () = tokio::time::sleep(again) => {}
                 () = tokio::time::sleep(left), if asked == Stop::No => {
-                    self.state.end(DEADLINE, DEADLINE_MESSAGE.into());
+                    self.state.end(DEADLINE.0, DEADLINE.1);
                 }
             }
         }
     }
 
-    /// What is left of the pod's time.
-    fn left(&self) -> Duration {
-        let seconds = self.play.pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
-        let Some(seconds) = seconds else { return FOR_EVER };
-        let deadline = SignedDuration::from_secs(seconds);
-        let left = deadline - Timestamp::now().duration_since(self.play.started);
-        Duration::try_from(left).unwrap_or_default()
-    }
-
     /// The user has enough.
     fn cancel(&mut self) {
         self.play.buildrun.spec.state = Some(BuildRunSpec::CANCELED.into());
-        self.state.end(DEADLINE, DEADLINE_MESSAGE.into());
+        self.state.end(DEADLINE.0, DEADLINE.1);
     }
 
     /// Judges the pod as it is, and keeps the status for the next time.
     fn verdict(&mut self) -> Verdict {
-        let pod = self.state.pod();
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let seen = Seen {
-            buildrun: &self.play.buildrun,
-            timeout: self.play.timeout,
-            pod_name: &name,
-            pod: Some(&pod),
-        };
-        let verdict = observe(&seen, Timestamp::now());
-        self.play.buildrun.status = Some(verdict.status.clone());
+        let (verdict, pod) = self.state.judge(&mut self.play.buildrun, self.play.timeout);
         self.say(Happening::Pod(Box::new(pod)));
         verdict
     }
@@ -474,6 +470,14 @@ impl Stage<'_> {
     fn finished(&mut self) -> Played {
         Played { verdict: self.verdict(), pod: self.state.pod() }
     }
+}
+
+/// What is left of the pod's time.
+pub fn time_left(pod: &Pod, started: Timestamp) -> Duration {
+    let seconds = pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+    let Some(seconds) = seconds else { return FOR_EVER };
+    let left = SignedDuration::from_secs(seconds) - Timestamp::now().duration_since(started);
+    Duration::try_from(left).unwrap_or_default()
 }
 
 /// Ends a container; one that has ended by itself is as good.

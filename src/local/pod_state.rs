@@ -12,13 +12,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::container::ids;
+use crate::api::{BuildRun, Nanoseconds};
+use crate::plan::{Seen, Verdict, observe};
 
 /// What a container does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
     /// Nothing yet.
-    Waiting { reason: &'static str, message: Option<String> },
-    Running { since: Timestamp },
+    Waiting {
+        reason: &'static str,
+        message: Option<String>,
+    },
+    Running {
+        since: Timestamp,
+    },
     Ended(Ended),
 }
 
@@ -44,6 +51,9 @@ pub struct PodState {
     ended: Option<(&'static str, String)>,
 }
 
+/// The kubelet's words for a pod that took too long, and for one that shall end.
+pub const DEADLINE: (&str, &str) =
+    ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
 /// The kubelet's word for a container that waits for the init containers.
 pub const POD_INITIALIZING: &str = "PodInitializing";
 
@@ -54,8 +64,7 @@ impl PodState {
             // Accepted by a node: whatever has to be ended is ended here.
             spec.node_name = Some("localhost".into());
         }
-        pod.status =
-            Some(PodStatus { start_time: Some(Time(started)), ..PodStatus::default() });
+        pod.status = Some(PodStatus { start_time: Some(Time(started)), ..PodStatus::default() });
         Self { pod, states: BTreeMap::new(), known: BTreeMap::new(), ended: None }
     }
 
@@ -75,8 +84,8 @@ impl PodState {
     }
 
     /// The first reason stays.
-    pub fn end(&mut self, reason: &'static str, message: String) {
-        self.ended.get_or_insert((reason, message));
+    pub fn end(&mut self, reason: &'static str, message: impl Into<String>) {
+        self.ended.get_or_insert_with(|| (reason, message.into()));
     }
 
     /// It is being ended as a whole.
@@ -113,6 +122,16 @@ impl PodState {
             }
         }
         pod
+    }
+
+    /// What the pod comes to, with the run's status as it is now.
+    pub fn judge(&self, buildrun: &mut BuildRun, timeout: Nanoseconds) -> (Verdict, Pod) {
+        let pod = self.pod();
+        let pod_name = pod.metadata.name.clone().unwrap_or_default();
+        let seen = Seen { buildrun, timeout, pod_name: &pod_name, pod: Some(&pod) };
+        let verdict = observe(&seen, Timestamp::now());
+        buildrun.status = Some(verdict.status.clone());
+        (verdict, pod)
     }
 
     fn phase(&self, init: &[ContainerStatus], steps: &[ContainerStatus]) -> &'static str {

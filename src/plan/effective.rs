@@ -63,6 +63,11 @@ pub enum Author {
     BuildRun,
 }
 
+/// The image that a run makes; nothing where its Build is not there.
+pub fn output_image(roots: &Roots) -> Option<String> {
+    Effective::of(roots).map(|effective| effective.image().to_owned())
+}
+
 impl<'a> Effective<'a> {
     /// The effective Build of a run; nothing where the run names none, or one that is not there.
     pub fn of(roots: &'a Roots) -> Option<Self> {

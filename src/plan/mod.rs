@@ -35,6 +35,7 @@ mod texts;
 mod validate;
 
 pub use checked::Checked;
+pub use effective::output_image;
 pub use go_quote::go_quote;
 pub use kubernetes_names::dns_subdomain;
 pub use loaded::{ImageCommand, Loaded, NamespaceFacts, Presence, Roots, SecretFacts};

@@ -28,6 +28,8 @@ pub struct Settings {
     pub forbidden_env: Vec<String>,
     /// How the resource requests of the steps add up.
     pub requests: Requests,
+    /// The image goes into this file of image-processing instead of to its registry.
+    pub save_image: Option<String>,
 }
 
 /// How the resource requests of the steps of one pod add up.
@@ -105,6 +107,7 @@ impl Default for Settings {
             vulnerability_count_limit: 50,
             forbidden_env: FORBIDDEN_ENV.map(String::from).into(),
             requests: Requests::Largest,
+            save_image: None,
         }
     }
 }

@@ -170,6 +170,7 @@ fn output(effective: &Effective<'_>, settings: &Settings) -> CheckedOutput {
     let secret = effective.push_secret().map(String::from);
     let command = ImageCommand {
         push: pushes.then(|| OUTPUT_DIRECTORY.into()),
+        save: settings.save_image.clone().filter(|_| pushes),
         annotations: pairs(effective.annotations()),
         labels: pairs(effective.labels()),
         vuln_settings: scan.map(|scan| serde_json::json!(scan).to_string()),

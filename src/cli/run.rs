@@ -1,0 +1,279 @@
+//! `slipway run`: a BuildRun from files, on this machine.
+//!
+//! Invariant: everything that can be refused is refused before an engine is asked for anything.
+//! Invariant: whatever was made is removed, also when the run is interrupted; only `--keep` leaves it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+use super::console::{self, Console, Manner};
+use super::plan::{self, ReadFiles, Refused, RunArguments};
+use super::{Error, Exit, print_text};
+use crate::api::{BuildRun, Nanoseconds};
+use crate::local::{self, Engine, Happening, Lease, LocalError, Missing, Note, Play, Played, Stop};
+use crate::plan::{Settings, expand, not_built, output_image, validate};
+use crate::view::run::{Ending, built_image, no_engine_hint};
+
+pub use crate::view::run::EXAMPLES;
+
+#[derive(Debug, clap::Args)]
+pub struct RunHereArguments {
+    #[command(flatten)]
+    run: RunArguments,
+    /// Take the source from this directory instead of where the Build says
+    #[arg(long, value_name = "DIR")]
+    source: Option<PathBuf>,
+    /// Put the image into the engine instead of pushing it; for strategies that leave it in the output directory
+    #[arg(long)]
+    load: bool,
+    /// Set a parameter of the strategy; repeat a name for the items of an array
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    parameters: Vec<String>,
+    /// Take a Secret from the files of a directory, each a key; may be repeated
+    #[arg(long = "secret", value_name = "NAME=DIR")]
+    secrets: Vec<String>,
+    /// Address of the engine, such as unix:///run/podman/podman.sock; default: DOCKER_HOST, docker's context, the usual sockets
+    #[arg(long, value_name = "URL")]
+    engine: Option<String>,
+    /// Network of the engine for the steps, such as `host` to reach a registry on localhost
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// Leave containers and volumes behind for a look at them
+    #[arg(long)]
+    keep: bool,
+}
+
+pub fn run(arguments: &RunHereArguments) -> Result<Exit, Error> {
+    let request = match request(arguments) {
+        Ok(request) => request,
+        Err(refused) => {
+            refused.tell();
+            return Ok(Exit::Refused);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    let outcome = runtime.block_on(here(arguments, request));
+    match outcome {
+        Ok(exit) => Ok(exit),
+        Err(Error::Local(LocalError::NoEngine { tried })) => {
+            eprint!("{}", no_engine_hint(&tried));
+            Ok(Exit::Environment)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Files and flags, read and found good.
+struct Request {
+    files: local::Files,
+    buildrun: BuildRun,
+    settings: Settings,
+    notes: Vec<Note>,
+    /// The image that comes of it.
+    image: String,
+    /// The pod as far as it can be told before any image is here.
+    pod: Pod,
+}
+
+/// Where image-processing leaves the image for the engine.
+const SAVED_IMAGE: &str = "/shp-tmp/image.tar";
+
+fn request(arguments: &RunHereArguments) -> Result<Request, Refused> {
+    let ReadFiles { mut files, mut problems, mut notes } = plan::read(&arguments.run.files)?;
+    let chosen = local::choose_run(&files, arguments.run.buildrun.as_deref(), Timestamp::now());
+    let mut buildrun = match chosen {
+        Ok(buildrun) => buildrun,
+        Err(error) => {
+            problems.push(error.to_string());
+            return Err(Refused { problems, notes });
+        }
+    };
+    problems.extend(set_up(arguments, &mut files, &mut buildrun, &mut notes));
+    let mut settings = Settings::default();
+    if arguments.load {
+        local::keep_image_here(&mut files, &mut buildrun);
+        settings.save_image = Some(SAVED_IMAGE.into());
+    }
+    let chosen = local::load(&files, buildrun.clone(), Missing::Absent, &BTreeMap::new());
+    let image = output_image(&chosen.loaded.roots).unwrap_or_default();
+    match validate(&chosen.loaded, &settings) {
+        Ok(checked) => {
+            let pod = expand(&checked).pod;
+            problems.extend(not_built(&pod));
+            if arguments.load && !saves_image(&pod) {
+                problems.push("--load: the strategy pushes its image itself; only an image that it leaves in $(params.shp-output-directory) can be loaded".into());
+            }
+            if problems.is_empty() {
+                return Ok(Request { files, buildrun, settings, notes, image, pod });
+            }
+        }
+        Err(refusals) => {
+            problems.extend(refusals.into_iter().map(|refusal| plan::line(&files.locate(refusal))))
+        }
+    }
+    Err(Refused { problems, notes })
+}
+
+/// Takes what the flags say about the run into it; what is wrong with them, one line each.
+fn set_up(
+    arguments: &RunHereArguments,
+    files: &mut local::Files,
+    buildrun: &mut BuildRun,
+    notes: &mut Vec<Note>,
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    let namespace = buildrun.metadata.namespace.clone().unwrap_or_else(|| "default".into());
+    for argument in &arguments.secrets {
+        let secret = local::secret_argument(argument).and_then(|(name, directory)| {
+            Ok((local::secret_from_directory(&name, &directory)?, name))
+        });
+        match secret {
+            Ok(((facts, content), name)) => {
+                notes.extend(files.add_secret(&namespace, &name, facts, content));
+            }
+            Err(error) => problems.push(format!("--secret: {:#}", anyhow::Error::new(error))),
+        }
+    }
+    let mut parameters = Vec::new();
+    for argument in &arguments.parameters {
+        match local::parameter_argument(argument) {
+            Ok(parameter) => parameters.push(parameter),
+            Err(error) => problems.push(format!("--param: {error}")),
+        }
+    }
+    if let Err(error) = local::set_parameters(files, buildrun, &parameters) {
+        problems.push(format!("--param: {error}"));
+    }
+    if let Some(directory) = &arguments.source {
+        if !directory.is_dir() {
+            problems.push(format!("--source {}: is no directory", directory.display()));
+        }
+        local::take_working_copy(files, buildrun);
+    }
+    problems
+}
+
+/// Whether image-processing leaves the image where it can be loaded from.
+fn saves_image(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers.flat_map(|container| container.args.iter().flatten()).any(|word| word == SAVED_IMAGE)
+}
+
+async fn here(arguments: &RunHereArguments, request: Request) -> Result<Exit, Error> {
+    let stop = stop_on_signals().map_err(Error::Runtime)?;
+    let engine = Engine::find(arguments.engine.as_deref()).await?;
+    let lease = Lease::take()?;
+    lease.clear_stale(&engine).await?;
+    let outcome = under_lease(arguments, request, &engine, &lease, stop).await;
+    if arguments.keep {
+        lease.keep()?;
+    } else {
+        lease.clear(&engine).await?;
+    }
+    outcome
+}
+
+/// Shows what happens while it does, and how it ended.
+async fn under_lease(
+    arguments: &RunHereArguments,
+    request: Request,
+    engine: &Engine,
+    lease: &Lease,
+    stop: watch::Receiver<Stop>,
+) -> Result<Exit, Error> {
+    let (tell, news) = unbounded_channel();
+    for Note(note) in &request.notes {
+        drop(tell.send(Happening::Note(note.clone())));
+    }
+    let console = Console::new(&request.pod, std::io::stderr(), Manner::of_stderr());
+    let shown = console::show(console, news);
+    let image = request.image.clone();
+    let played = play(arguments, request, engine, lease, &tell, stop).await;
+    drop(tell);
+    let console = shown.await.map_err(|error| Error::Runtime(error.into()))?;
+    // Without an ending it clears its lines, so that the error stands alone.
+    let played = played?;
+    let status = &played.verdict.status;
+    let kept = arguments.keep.then(|| lease.label());
+    console.finish(&Ending { status, image: &image, kept: kept.as_deref() });
+    if !status.has_succeeded() {
+        return Ok(Exit::Failed);
+    }
+    if let Some(line) = built_image(&image, status).filter(|_| !arguments.load) {
+        print_text(&format!("{line}\n"))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn play(
+    arguments: &RunHereArguments,
+    request: Request,
+    engine: &Engine,
+    lease: &Lease,
+    tell: &UnboundedSender<Happening>,
+    stop: watch::Receiver<Stop>,
+) -> Result<Played, Error> {
+    let Request { files, mut buildrun, settings, pod, .. } = request;
+    let started = Timestamp::now();
+    let seconds = pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+    let timeout = Nanoseconds(seconds.unwrap_or_default().saturating_mul(1_000_000_000));
+    let fetched =
+        local::fetch_images(engine, &pod, &mut buildrun, timeout, started, tell, stop.clone());
+    let images = match fetched.await? {
+        Ok(images) => images,
+        Err(played) => return Ok(played),
+    };
+    let commands =
+        images.iter().map(|(name, image)| (name.clone(), image.command.clone())).collect();
+    let chosen = local::load(&files, buildrun.clone(), Missing::Absent, &commands);
+    let checked = validate(&chosen.loaded, &settings).map_err(|refusals| Error::Image {
+        problems: refusals
+            .into_iter()
+            .map(|refusal| plan::line(&files.locate(refusal)))
+            .collect::<Vec<_>>()
+            .join("; "),
+    })?;
+    let play = Play {
+        pod: expand(&checked).pod,
+        buildrun,
+        timeout,
+        started,
+        contents: files.contents,
+        images,
+        source: arguments.source.clone(),
+        load: settings.save_image,
+        network: arguments.network.clone(),
+    };
+    Ok(local::play(engine, lease, play, tell, stop).await?)
+}
+
+/// The first signal asks for an end, the next one wants it at once.
+fn stop_on_signals() -> std::io::Result<watch::Receiver<Stop>> {
+    let (sender, receiver) = watch::channel(Stop::No);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        for stop in [Stop::Asked, Stop::Now] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            // Nobody cares once the run has ended.
+            drop(sender.send(stop));
+        }
+        std::future::pending::<()>().await;
+    });
+    Ok(receiver)
+}
