@@ -41,4 +41,5 @@ pub use play::{Play, Played, Stop, play};
 pub use read::{ReadError, read};
 pub use secret_directory::{SecretError, secret_argument, secret_from_directory};
 pub use security::{Flavour, Privileges, privileges};
+pub use source_archive::{SourceError, source_archive};
 pub use volume_files::{VolumeContent, VolumeFile, volume_files};
