@@ -103,7 +103,7 @@ pub fn privileges(
     };
     let group = context.run_as_group.map(|gid| format!(":{gid}")).unwrap_or_default();
     let privileged = context.privileged == Some(true);
-    let mut privileges = Privileges {
+    let mut told = Privileges {
         user: user + &group,
         privileged,
         read_only: context.read_only_root_filesystem == Some(true),
@@ -113,12 +113,12 @@ pub fn privileges(
     if !privileged {
         let wanted = Wanted::of(context.capabilities.as_ref());
         if is_root || flavour == Flavour::Docker {
-            (privileges.cap_drop, privileges.cap_add) = wanted.exactly();
+            (told.cap_drop, told.cap_add) = wanted.exactly();
         } else {
-            (privileges.cap_drop, privileges.out_of_reach) = wanted.at_most();
+            (told.cap_drop, told.out_of_reach) = wanted.at_most();
         }
     }
-    let options = &mut privileges.security_options;
+    let options = &mut told.security_options;
     if context.allow_privilege_escalation == Some(false) {
         options.push("no-new-privileges".into());
     }
@@ -146,7 +146,7 @@ pub fn privileges(
             .into_iter()
             .filter_map(|(part, value)| value.map(|value| format!("label={part}:{value}"))),
     );
-    Ok(privileges)
+    Ok(told)
 }
 
 enum User {
@@ -246,7 +246,7 @@ mod tests {
     use super::Flavour::{Docker, Podman};
     use super::*;
 
-    fn of(context: Value, image_user: &str, flavour: Flavour) -> Result<Privileges, String> {
+    fn of(context: &Value, image_user: &str, flavour: Flavour) -> Result<Privileges, String> {
         let container = json!({ "name": "step-a", "securityContext": context });
         let container: Container = serde_json::from_value(container).unwrap();
         let pod = json!({ "metadata": { "name": "p", "namespace": "ci", "uid": "u" } });
@@ -273,7 +273,7 @@ mod tests {
         ] {
             let shown = context.to_string();
             assert_eq!(
-                of(context, image_user, Docker).unwrap().user,
+                of(&context, image_user, Docker).unwrap().user,
                 expected,
                 "{shown} {image_user}"
             );
@@ -308,13 +308,13 @@ mod tests {
                 ),
             ] {
                 let shown = context.to_string();
-                let found = of(context, "root", flavour).unwrap();
+                let found = of(&context, "root", flavour).unwrap();
                 assert_eq!((found.cap_drop, found.cap_add), (names(drop), names(add)), "{shown}");
                 assert_eq!(found.out_of_reach, names(&[]));
             }
         }
         let found =
-            of(json!({ "capabilities": { "add": ["SYS_ADMIN"], "drop": ["MKNOD"] } }), "", Docker)
+            of(&json!({ "capabilities": { "add": ["SYS_ADMIN"], "drop": ["MKNOD"] } }), "", Docker)
                 .unwrap();
         assert!(
             found.cap_add.contains(&"SYS_ADMIN".into()) && !found.cap_add.contains(&"MKNOD".into())
@@ -339,14 +339,14 @@ mod tests {
             (json!({ "capabilities": { "add": ["ALL"], "drop": ["KILL"] } }), &["KILL"], &["ALL"]),
         ] {
             let shown = context.to_string();
-            let found = of(context.clone(), "1000", Podman).unwrap();
+            let found = of(&context, "1000", Podman).unwrap();
             assert_eq!((found.cap_drop, found.cap_add), (names(drop), names(&[])), "{shown}");
             assert_eq!(found.out_of_reach, names(out_of_reach), "{shown}");
-            let docker = of(context, "1000", Docker).unwrap();
+            let docker = of(&context, "1000", Docker).unwrap();
             assert_eq!(docker.out_of_reach, names(&[]));
         }
         let setuid = json!({ "runAsUser": 1000, "capabilities": { "drop": ["ALL"], "add": ["SETUID", "SETGID"] } });
-        let found = of(setuid, "", Podman).unwrap();
+        let found = of(&setuid, "", Podman).unwrap();
         assert!(
             !found.cap_drop.contains(&"SETUID".into()) && found.cap_drop.contains(&"CHOWN".into())
         );
@@ -383,13 +383,13 @@ mod tests {
         ] {
             let shown = context.to_string();
             assert_eq!(
-                of(context, "", Podman).unwrap().security_options,
+                of(&context, "", Podman).unwrap().security_options,
                 names(options),
                 "{shown}"
             );
         }
         let found = of(
-            json!({ "privileged": true, "readOnlyRootFilesystem": true, "procMount": "Unmasked" }),
+            &json!({ "privileged": true, "readOnlyRootFilesystem": true, "procMount": "Unmasked" }),
             "",
             Docker,
         )
@@ -398,7 +398,7 @@ mod tests {
         assert_eq!((found.cap_drop, found.cap_add), (vec![], vec![]));
         let local = json!({ "seccompProfile": { "type": "Localhost", "localhostProfile": "profiles/a.json" } });
         assert_eq!(
-            of(local, "", Docker).unwrap_err(),
+            of(&local, "", Docker).unwrap_err(),
             r#"container step-a wants the node's seccomp profile "profiles/a.json", which is not on this machine; use RuntimeDefault"#
         );
     }
@@ -423,14 +423,14 @@ mod tests {
             let mut context = context;
             context["runAsNonRoot"] = true.into();
             let expected = format!(r#"{expected} (pod: "p_ci(u)", container: step-a)"#);
-            assert_eq!(of(context, image_user, Docker).unwrap_err(), expected);
+            assert_eq!(of(&context, image_user, Docker).unwrap_err(), expected);
         }
         for (context, image_user) in [
             (json!({ "runAsNonRoot": true, "runAsUser": 5 }), ""),
             (json!({ "runAsNonRoot": true }), "5"),
             (json!({ "runAsNonRoot": false, "runAsUser": 0 }), ""),
         ] {
-            assert!(of(context, image_user, Docker).is_ok());
+            assert!(of(&context, image_user, Docker).is_ok());
         }
     }
 
@@ -441,7 +441,7 @@ mod tests {
             add in proptest::collection::vec("ALL|CHOWN|SYS_ADMIN|CAP_KILL", 0..3),
             drop in proptest::collection::vec("ALL|CHOWN|NET_RAW|CAP_KILL", 0..3),
         ) {
-            let found = of(json!({ "runAsUser": uid, "capabilities": { "add": add, "drop": drop } }), "", Podman).unwrap();
+            let found = of(&json!({ "runAsUser": uid, "capabilities": { "add": add, "drop": drop } }), "", Podman).unwrap();
             prop_assert_eq!(found.cap_add, names(&[]));
         }
     }
