@@ -271,7 +271,7 @@ fn stop_on_signals() -> std::io::Result<watch::Receiver<Stop>> {
                 _ = hangup.recv() => {}
             }
             // Nobody cares once the run has ended.
-            drop(sender.send(stop));
+            let _ = sender.send(stop);
         }
         std::future::pending::<()>().await;
     });

@@ -10,6 +10,7 @@ use super::config_error::ConfigError;
 use super::contents::Contents;
 use super::engine::Engine;
 use super::environment::{environment, expanded};
+use super::image_groups::image_groups;
 use super::images::{ImageFacts, ImageUsers};
 use super::lease::CONTAINER_LABEL;
 use super::pod_volumes::{Filling, PodVolumes, own_fillings};
@@ -40,6 +41,8 @@ pub struct Ready {
     pub container: Container,
     pub privileges: Privileges,
     environment: Vec<(String, String)>,
+    /// Groups that the image gives to its user.
+    groups: Vec<u32>,
     /// The image's own users are bound over themselves.
     shadows: Vec<(&'static str, &'static str)>,
     /// Files to be there first.
@@ -69,7 +72,13 @@ pub fn prepare(container: &Container, given: &Given<'_>) -> Result<Ready, Config
         }
     }
     let fillings = own_fillings(&container.name, &files);
-    Ok(Ready { container: container.clone(), privileges, environment, shadows, fillings })
+    let users = |text: &Option<String>| text.clone().unwrap_or_default();
+    let groups = image_groups(
+        &privileges.user,
+        &users(&given.users.passwd),
+        &users(&given.users.group),
+    );
+    Ok(Ready { container: container.clone(), privileges, environment, groups, shadows, fillings })
 }
 
 /// The ids in `uid[:gid]`, as far as they are numbers.
@@ -141,6 +150,7 @@ impl Ready {
         HostConfig {
             network_mode: Some(format!("container:{sandbox}")),
             mounts: Some(mounts),
+            group_add: Some(self.groups.iter().map(ToString::to_string).collect()),
             cap_add: Some(privileges.cap_add.clone()),
             cap_drop: Some(privileges.cap_drop.clone()),
             privileged: Some(privileges.privileged),

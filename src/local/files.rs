@@ -128,23 +128,8 @@ impl Files {
                     |f, k, strategy| f.strategies.insert(k, Strategy::Cluster(strategy)),
                 );
             }
-            ("v1", "Secret") => {
-                let facts = secret_facts(value);
-                let (content, faults) = contents::of_secret(value);
-                refusals.extend(located(document, faults));
-                self.core(document, "Secret", refusals, |f, k, _: Meta| {
-                    f.contents.secrets.insert(k.clone(), content);
-                    f.secrets.insert(k, facts)
-                });
-            }
-            ("v1", "ConfigMap") => {
-                let (content, faults) = contents::of_config_map(value);
-                refusals.extend(located(document, faults));
-                self.core(document, "ConfigMap", refusals, |f, k, _: Meta| {
-                    f.contents.config_maps.insert(k.clone(), content);
-                    f.config_maps.insert(k).then_some(())
-                });
-            }
+            ("v1", "Secret") => self.secret(document, refusals),
+            ("v1", "ConfigMap") => self.config_map(document, refusals),
             ("v1", "ServiceAccount") => {
                 self.core(document, "ServiceAccount", refusals, |f, k, account| {
                     f.service_accounts.insert(k, account)
@@ -206,6 +191,25 @@ impl Files {
         self.core(document, "Namespace", refusals, |f, (_, name), _: Namespace| {
             f.namespaces.entry(name).or_default().enforces = enforces;
             None::<()>
+        });
+    }
+
+    fn secret(&mut self, document: &Document, refusals: &mut Vec<Located>) {
+        let facts = secret_facts(&document.value);
+        let (content, faults) = contents::of_secret(&document.value);
+        refusals.extend(located(document, faults));
+        self.core(document, "Secret", refusals, |f, k, _: Meta| {
+            f.contents.secrets.insert(k.clone(), content);
+            f.secrets.insert(k, facts)
+        });
+    }
+
+    fn config_map(&mut self, document: &Document, refusals: &mut Vec<Located>) {
+        let (content, faults) = contents::of_config_map(&document.value);
+        refusals.extend(located(document, faults));
+        self.core(document, "ConfigMap", refusals, |f, k, _: Meta| {
+            f.contents.config_maps.insert(k.clone(), content);
+            f.config_maps.insert(k).then_some(())
         });
     }
 

@@ -275,3 +275,131 @@ fn assumed<T>(kind: &str, (namespace, name): &Key, assumptions: &mut Vec<Note>) 
     assumptions.push(Note(format!("{kind} {namespace}/{name} is assumed to exist")));
     Presence::Assumed
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::local::read::Document;
+
+    fn documents(secret: &Value) -> Vec<Document> {
+        let own = |kind: &str, spec: Value| {
+            json!({
+                "apiVersion": "shipwright.io/v1beta1", "kind": kind,
+                "metadata": { "name": "x", "namespace": "ci" }, "spec": spec,
+            })
+        };
+        let env = json!([{ "name": "E", "valueFrom": { "secretKeyRef": { "name": "keys", "key": "k" } } }]);
+        let values = [
+            own(
+                "BuildStrategy",
+                json!({
+                    "steps": [{ "name": "s", "image": "quay.io/a:1", "env": env }],
+                    "volumes": [{ "name": "v", "configMap": { "name": "map" } }],
+                }),
+            ),
+            own(
+                "Build",
+                json!({
+                    "strategy": { "name": "x", "kind": "BuildStrategy" },
+                    "output": { "image": "registry/i", "pushSecret": "push" },
+                }),
+            ),
+            secret.clone(),
+        ];
+        values.into_iter().map(|value| Document { file: "all.yaml".into(), value }).collect()
+    }
+
+    fn held(secret: &Value) -> Files {
+        let (files, refusals, _) = Files::of(documents(secret));
+        assert_eq!(refusals, []);
+        files
+    }
+
+    fn push_secret() -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "push", "namespace": "ci" },
+            "stringData": { "k": "v" },
+        })
+    }
+
+    fn unused() -> Value {
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "unused", "namespace": "ci" } })
+    }
+
+    fn loaded(
+        files: &Files,
+        missing: Missing,
+        commands: &BTreeMap<String, ImageCommand>,
+    ) -> Chosen {
+        let run = choose_run(files, None, "2026-01-02T03:04:05Z".parse().unwrap()).unwrap();
+        load(files, run, missing, commands)
+    }
+
+    #[test]
+    fn what_nobody_holds_is_assumed_for_a_cluster_and_absent_here() {
+        let files = held(&unused());
+        let chosen = loaded(&files, Missing::Assumed, &BTreeMap::new());
+        assert_eq!(chosen.loaded.secrets["push"], Presence::Assumed);
+        assert_eq!(chosen.loaded.config_maps["map"], Presence::Assumed);
+        let notes: Vec<_> = chosen.assumptions.iter().map(|note| note.0.as_str()).collect();
+        for expected in
+            ["Secret ci/push", "Secret ci/keys", "ConfigMap ci/map", "ServiceAccount ci/default"]
+        {
+            assert!(
+                notes.contains(&format!("{expected} is assumed to exist").as_str()),
+                "{notes:?}"
+            );
+        }
+
+        let chosen = loaded(&files, Missing::Absent, &BTreeMap::new());
+        assert_eq!(chosen.loaded.secrets["push"], Presence::Absent);
+        assert_eq!(chosen.loaded.config_maps["map"], Presence::Absent);
+        assert_eq!(chosen.loaded.service_accounts["default"], Presence::Assumed);
+        assert_eq!(
+            chosen.assumptions,
+            [Note("ServiceAccount ci/default is assumed to exist".into())]
+        );
+    }
+
+    #[test]
+    fn what_somebody_holds_is_found_either_way() {
+        let files = held(&push_secret());
+        for missing in [Missing::Assumed, Missing::Absent] {
+            let chosen = loaded(&files, missing, &BTreeMap::new());
+            assert!(matches!(chosen.loaded.secrets["push"], Presence::Found(_)));
+        }
+        assert_eq!(files.contents.secret("ci", "push").unwrap().0["k"], b"v");
+    }
+
+    #[test]
+    fn commands_of_images_are_known_once_somebody_has_looked() {
+        let files = held(&unused());
+        let image = "quay.io/a:1".to_owned();
+        let unknown = loaded(&files, Missing::Absent, &BTreeMap::new());
+        assert_eq!(unknown.loaded.image_commands[&image], Presence::Assumed);
+        let command = ImageCommand { entrypoint: vec!["/run".into()], cmd: Vec::new() };
+        let commands = BTreeMap::from([
+            (image.clone(), command.clone()),
+            ("other".to_owned(), ImageCommand::default()),
+        ]);
+        let known = loaded(&files, Missing::Absent, &commands);
+        assert_eq!(
+            known.loaded.image_commands,
+            BTreeMap::from([(image, Presence::Found(command))])
+        );
+    }
+
+    #[test]
+    fn content_that_cannot_be_read_is_refused_with_file_object_and_field() {
+        let mut secret = push_secret();
+        secret["data"] = json!({ "password": "hunter2!" });
+        let (_, refusals, _) = Files::of(documents(&secret));
+        assert_eq!(refusals.len(), 1);
+        assert_eq!(refusals[0].file.as_deref(), Some("all.yaml"));
+        let refusal = &refusals[0].refusal;
+        assert_eq!((refusal.object.kind, refusal.object.name.as_str()), ("Secret", "push"));
+        assert_eq!((&*refusal.field, &*refusal.message), ("data[password]", "is not valid base64"));
+    }
+}

@@ -1,4 +1,4 @@
-//! This machine: files in.
+//! This machine: files in, containers of its engine, what became of them out.
 
 mod attend;
 mod config_error;
@@ -9,6 +9,7 @@ mod environment;
 mod error;
 mod files;
 mod happening;
+mod image_groups;
 mod images;
 mod lease;
 mod load;
@@ -27,10 +28,7 @@ mod source_archive;
 mod upload;
 mod volume_files;
 
-pub use config_error::ConfigError;
-pub use contents::{ConfigMapContent, Contents, SecretContent};
 pub use engine::Engine;
-pub use environment::{environment, expanded};
 pub use error::LocalError;
 pub use files::{Files, Located, Note};
 pub use happening::Happening;
@@ -39,9 +37,6 @@ pub use load::{ChooseError, Chosen, Missing, choose, choose_run, load};
 pub use overrides::{keep_image_here, take_working_copy};
 pub use parameters::{ParameterError, parameter_argument, set_parameters};
 pub use play::{Play, Played, Stop, play};
-pub use pod_fields::Machine;
-pub use pulls::{Images, fetch_images};
+pub use pulls::fetch_images;
 pub use read::{ReadError, read};
 pub use secret_directory::{SecretError, secret_argument, secret_from_directory};
-pub use security::{Flavour, Privileges, privileges};
-pub use volume_files::{VolumeContent, VolumeFile, volume_files};

@@ -133,7 +133,7 @@ mod tests {
         ]))
     }
 
-    fn run(spec: Value) -> BuildRun {
+    fn run(spec: &Value) -> BuildRun {
         let run = json!({ "apiVersion": "shipwright.io/v1beta1", "kind": "BuildRun", "metadata": { "name": "r" }, "spec": spec });
         serde_json::from_value(run).unwrap()
     }
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn values_win_over_those_of_the_run_and_arrays_keep_their_order() {
-        let mut run = run(json!({ "build": { "name": "x" }, "paramValues": [
+        let mut run = run(&json!({ "build": { "name": "x" }, "paramValues": [
             { "name": "text", "value": "old" }, { "name": "plain", "value": "kept" },
         ] }));
         let pairs = [("list", "2"), ("text", "a=b"), ("list", "1")];
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn an_array_that_is_given_once_has_one_item() {
-        let mut run = run(json!({ "build": { "name": "x" } }));
+        let mut run = run(&json!({ "build": { "name": "x" } }));
         set_parameters(&declared(), &mut run, &assigned(&[("list", "")])).unwrap();
         assert_eq!(
             json!(run.spec.param_values),
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_run_with_its_own_spec_gets_them_there() {
         let spec = json!({ "strategy": { "name": "x", "kind": "BuildStrategy" }, "output": { "image": "i" } });
-        let mut run = run(json!({ "build": { "spec": spec } }));
+        let mut run = run(&json!({ "build": { "spec": spec } }));
         set_parameters(&declared(), &mut run, &assigned(&[("text", "v")])).unwrap();
         assert_eq!(run.spec.param_values, []);
         let spec = run.spec.build.spec.unwrap();
@@ -196,7 +196,7 @@ mod tests {
                 "--param plain: is given 2 times, but its type is string; give it once",
             ),
         ] {
-            let mut run = run(json!({ "build": { "name": "x" } }));
+            let mut run = run(&json!({ "build": { "name": "x" } }));
             let error = set_parameters(&files, &mut run, &assigned(pairs)).unwrap_err();
             assert_eq!(error.to_string(), expected);
             assert_eq!(run.spec.param_values, []);
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn without_a_strategy_only_its_absence_is_refused_later() {
-        let mut run = run(json!({ "build": { "name": "none" } }));
+        let mut run = run(&json!({ "build": { "name": "none" } }));
         let pairs = [("a", "1"), ("b", "1"), ("b", "2")];
         set_parameters(&Files::default(), &mut run, &assigned(&pairs)).unwrap();
         let expected = json!([

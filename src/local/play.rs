@@ -29,7 +29,6 @@ use super::lease::Lease;
 use super::pod_state::{DEADLINE, PodState, State};
 use super::pod_volumes::{self, MadeVolumes, PodVolumes};
 use super::sandbox::{self, Sandbox};
-use super::security::Flavour;
 use super::upload;
 use crate::api::{BuildRun, BuildRunSpec, Nanoseconds};
 use crate::plan::{Next, SOURCE_VOLUME, Verdict, go_quote};
@@ -163,10 +162,8 @@ impl Stage<'_> {
             self.note(format!("{what} is left out: only a cluster has it"));
         }
         let mut users = BTreeMap::new();
-        if self.engine.flavour == Flavour::Podman {
-            for (name, image) in &self.play.images {
-                users.insert(name.clone(), images::users(self.engine, image, &labels).await?);
-            }
+        for (name, image) in &self.play.images {
+            users.insert(name.clone(), images::users(self.engine, image, &labels).await?);
         }
         let mut ready = Vec::new();
         let mut broken = Vec::new();
