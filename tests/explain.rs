@@ -268,6 +268,22 @@ fn a_level_that_does_not_exist_is_refused_as_the_api_server_does() {
 }
 
 #[test]
+fn an_older_version_of_a_level_is_judged_as_the_newest() {
+    let folder = privileged(
+        "explain_version",
+        "baseline, pod-security.kubernetes.io/enforce-version: v1.24",
+    );
+    let session = explain(&folder, &["-f", "a.yaml", "namespace.yaml"]);
+    assert_eq!(session.code, Some(0));
+    assert_eq!(
+        session.stderr.lines().next(),
+        Some(
+            "note: namespace.yaml: Namespace team: the newest version of its PodSecurity level counts here, not v1.24"
+        )
+    );
+}
+
+#[test]
 fn what_render_refuses_is_refused_in_the_same_words() {
     let run = RUN.replace("{name: b}", "{name: nobody}");
     let folder = Folder::new("explain_refused")

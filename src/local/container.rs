@@ -48,8 +48,7 @@ pub struct Ready {
 
 /// Resolves what the kubelet would; fails where the kubelet could not make the container.
 pub fn prepare(container: &Container, given: &Given<'_>) -> Result<Ready, ConfigError> {
-    let environment =
-        environment(container, given.pod, given.contents, &given.engine.machine())?;
+    let environment = environment(container, given.pod, given.contents, &given.engine.machine())?;
     let privileges = privileges(container, given.pod, &given.image.user, given.engine.flavour)?;
     let mut files = vec![(TERMINATION_FILE, 0o666, "")];
     let mut shadows = Vec::new();
@@ -60,7 +59,8 @@ pub fn prepare(container: &Container, given: &Given<'_>) -> Result<Ready, Config
             ("/etc/passwd", PASSWD_FILE, &given.users.passwd, uid),
             ("/etc/group", GROUP_FILE, &given.users.group, gid),
         ] {
-            let mounted = container.volume_mounts.iter().flatten().any(|mount| mount.mount_path == path);
+            let mounted =
+                container.volume_mounts.iter().flatten().any(|mount| mount.mount_path == path);
             let known = |text: &str| id.is_none_or(|id| has_id(text, id));
             if let Some(text) = text.as_deref().filter(|text| !mounted && !known(text)) {
                 files.push((file, 0o644, text));
@@ -86,10 +86,18 @@ fn has_id(text: &str, id: i64) -> bool {
 
 impl Ready {
     /// The container as the engine takes it, in the network of the sandbox.
-    pub fn body(&self, given: &Given<'_>, volumes: &PodVolumes, sandbox: &str) -> ContainerCreateBody {
+    pub fn body(
+        &self,
+        given: &Given<'_>,
+        volumes: &PodVolumes,
+        sandbox: &str,
+    ) -> ContainerCreateBody {
         let container = &self.container;
         let words = |words: &Option<Vec<String>>| {
-            words.as_ref().map(|words| expanded(words, &self.environment)).filter(|words| !words.is_empty())
+            words
+                .as_ref()
+                .map(|words| expanded(words, &self.environment))
+                .filter(|words| !words.is_empty())
         };
         let mut labels = given.labels.clone();
         labels.insert(CONTAINER_LABEL.into(), container.name.clone());
@@ -116,11 +124,14 @@ impl Ready {
         for mount in self.container.volume_mounts.iter().flatten() {
             let expression = mount.sub_path_expr.as_ref().map(std::slice::from_ref);
             let expression = expression.and_then(|path| expanded(path, &self.environment).pop());
-            let sub_path = expression.or_else(|| mount.sub_path.clone()).filter(|path| !path.is_empty());
+            let sub_path =
+                expression.or_else(|| mount.sub_path.clone()).filter(|path| !path.is_empty());
             mounts.extend(volumes.mount(mount, sub_path.as_deref()));
         }
         mounts.extend(volumes.own_file(name, TERMINATION_FILE, TERMINATION_LOG));
-        mounts.extend(self.shadows.iter().filter_map(|(path, file)| volumes.own_file(name, file, path)));
+        mounts.extend(
+            self.shadows.iter().filter_map(|(path, file)| volumes.own_file(name, file, path)),
+        );
         let limit = |resource: &str| {
             let limits = self.container.resources.as_ref()?.limits.as_ref()?;
             limits.get(resource).map(nanos).filter(|_| given.engine.limits)

@@ -69,11 +69,12 @@ impl Engine {
         if os != "linux" {
             return Err(LocalError::NotLinux { url: url.into(), os });
         }
-        let is_podman = version.components.iter().flatten().any(|part| part.name.starts_with("Podman"));
+        let is_podman =
+            version.components.iter().flatten().any(|part| part.name.starts_with("Podman"));
         let options = info.security_options.unwrap_or_default();
-        let rootless = options.iter().any(|option| option == "name=rootless" || option == "rootless");
-        let old_cgroups =
-            info.cgroup_version.is_some_and(|version| version.as_ref() == "1");
+        let rootless =
+            options.iter().any(|option| option == "name=rootless" || option == "rootless");
+        let old_cgroups = info.cgroup_version.is_some_and(|version| version.as_ref() == "1");
         Ok(Self {
             docker: docker.with_timeout(PATIENCE),
             url: url.into(),
@@ -138,7 +139,9 @@ fn places() -> Vec<(&'static str, String)> {
         .map(PathBuf::from)
         .or_else(|| home.as_ref().map(|home| home.join(".docker")));
     let mut found = Vec::new();
-    if let Some(url) = config.as_deref().and_then(|config| context(config, variable("DOCKER_CONTEXT"))) {
+    if let Some(url) =
+        config.as_deref().and_then(|config| context(config, variable("DOCKER_CONTEXT")))
+    {
         found.push(("docker context", url));
     }
     let mut socket = |path: PathBuf| found.push(("socket", format!("unix://{}", path.display())));

@@ -23,7 +23,9 @@ pub enum LocalError {
         source: EngineError,
     },
     /// The address of an engine cannot be used.
-    #[error("{url} is no address of an engine; use unix://PATH, tcp://HOST:PORT or https://HOST:PORT")]
+    #[error(
+        "{url} is no address of an engine; use unix://PATH, tcp://HOST:PORT or https://HOST:PORT"
+    )]
     Address {
         /// The address as given.
         url: String,
@@ -65,7 +67,9 @@ pub enum LocalError {
         mend: String,
     },
     /// A volume that only a cluster has.
-    #[error("volume {volume} is of kind {kind}, which this machine does not have; use emptyDir, configMap, secret, projected, downwardAPI, hostPath or persistentVolumeClaim")]
+    #[error(
+        "volume {volume} is of kind {kind}, which this machine does not have; use emptyDir, configMap, secret, projected, downwardAPI, hostPath or persistentVolumeClaim"
+    )]
     Volume {
         /// Its name.
         volume: String,

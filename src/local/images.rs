@@ -71,7 +71,8 @@ pub async fn fetch(
     let pulls = match policy {
         Some("Always") => true,
         Some("Never") => {
-            let message = format!("Container image \"{image}\" is not present with pull policy of Never");
+            let message =
+                format!("Container image \"{image}\" is not present with pull policy of Never");
             return Ok(here.ok_or(PullFailure { image: image.into(), never: true, message }));
         }
         Some(_) => here.is_none(),
@@ -122,24 +123,32 @@ async fn pull(
     };
     say(0, 0);
     while let Some(step) = progress.next().await {
-        let failed = |message: String| {
-            Ok(Err(PullFailure { image: image.into(), never: false, message }))
-        };
+        let failed =
+            |message: String| Ok(Err(PullFailure { image: image.into(), never: false, message }));
         let step = match step {
             Ok(step) => step,
-            Err(error @ (EngineError::DockerStreamError { .. } | EngineError::DockerResponseServerError { .. })) => {
+            Err(
+                error @ (EngineError::DockerStreamError { .. }
+                | EngineError::DockerResponseServerError { .. }),
+            ) => {
                 return failed(words(&error));
             }
-            Err(source) => return Err(LocalError::Engine { what: format!("pull {image}"), source }),
+            Err(source) => {
+                return Err(LocalError::Engine { what: format!("pull {image}"), source });
+            }
         };
         if let Some(error) = step.error_detail.and_then(|detail| detail.message) {
             return failed(error);
         }
         let downloads = step.status.is_some_and(|status| status == "Downloading");
         if let (Some(layer), Some(detail), true) = (step.id, step.progress_detail, downloads) {
-            let bytes = |count: Option<i64>| count.and_then(|count| count.try_into().ok()).unwrap_or(0);
+            let bytes =
+                |count: Option<i64>| count.and_then(|count| count.try_into().ok()).unwrap_or(0);
             layers.insert(layer, (bytes(detail.current), bytes(detail.total)));
-            say(layers.values().map(|(done, _)| done).sum(), layers.values().map(|(_, total)| total).sum());
+            say(
+                layers.values().map(|(done, _)| done).sum(),
+                layers.values().map(|(_, total)| total).sum(),
+            );
         }
     }
     drop(tell.send(Happening::Pulled { image: image.into() }));
@@ -159,13 +168,12 @@ fn credentials(image: &str) -> Result<Option<DockerCredentials>, LocalError> {
         // Neither a configuration nor credentials in it: nobody logged in.
         Err(_) => return Ok(None),
     };
-    let credentials = DockerCredentials { serveraddress: Some(server.into()), ..DockerCredentials::default() };
+    let credentials =
+        DockerCredentials { serveraddress: Some(server.into()), ..DockerCredentials::default() };
     Ok(Some(match found {
-        DockerCredential::UsernamePassword(username, password) => DockerCredentials {
-            username: Some(username),
-            password: Some(password),
-            ..credentials
-        },
+        DockerCredential::UsernamePassword(username, password) => {
+            DockerCredentials { username: Some(username), password: Some(password), ..credentials }
+        }
         DockerCredential::IdentityToken(token) => {
             DockerCredentials { identitytoken: Some(token), ..credentials }
         }

@@ -168,12 +168,14 @@ struct Made {
 
 async fn made(engine: &Engine, owner: &str) -> Result<Vec<Made>, LocalError> {
     let filters = HashMap::from([("label", vec![format!("{OWNER_LABEL}={owner}")])]);
-    let run = |labels: Option<HashMap<String, String>>| labels.and_then(|mut l| l.remove(RUN_LABEL));
+    let run =
+        |labels: Option<HashMap<String, String>>| labels.and_then(|mut l| l.remove(RUN_LABEL));
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
     let containers =
         engine.docker.list_containers(Some(options)).await.asked(|| "list containers".into())?;
     let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
-    let volumes = engine.docker.list_volumes(Some(options)).await.asked(|| "list volumes".into())?;
+    let volumes =
+        engine.docker.list_volumes(Some(options)).await.asked(|| "list volumes".into())?;
     let mut found: Vec<Made> = containers
         .into_iter()
         .map(|container| Made { run: run(container.labels), container: container.id, volume: None })
@@ -187,11 +189,7 @@ async fn made(engine: &Engine, owner: &str) -> Result<Vec<Made>, LocalError> {
 }
 
 /// Containers first: a volume in use cannot be removed.
-async fn remove(
-    engine: &Engine,
-    owner: &str,
-    of: impl Fn(&str) -> bool,
-) -> Result<(), LocalError> {
+async fn remove(engine: &Engine, owner: &str, of: impl Fn(&str) -> bool) -> Result<(), LocalError> {
     let mut found = made(engine, owner).await?;
     found.retain(|thing| thing.run.as_deref().is_some_and(&of));
     let containers = found.iter().filter_map(|thing| thing.container.as_deref());

@@ -174,7 +174,9 @@ impl Stage<'_> {
         let mut ready = Vec::new();
         let mut broken = Vec::new();
         for container in self.containers() {
-            match self.given(&container, &users, &labels, |given| container::prepare(&container, given)) {
+            match self
+                .given(&container, &users, &labels, |given| container::prepare(&container, given))
+            {
                 Ok(container) => ready.push(container),
                 Err(error) => broken.push((container.name.clone(), error.to_string())),
             }
@@ -210,7 +212,13 @@ impl Stage<'_> {
         .await?;
         self.state.address(sandbox.ip.as_deref().unwrap_or("127.0.0.1"));
         sandbox.fill(self.engine, &fillings).await?;
-        Ok(Some(Scene { sandbox, volumes, limited: limited.into_iter().map(|limited| (limited.volume, limited.written)).collect(), ready, users }))
+        Ok(Some(Scene {
+            sandbox,
+            volumes,
+            limited: limited.into_iter().map(|limited| (limited.volume, limited.written)).collect(),
+            ready,
+            users,
+        }))
     }
 
     fn note(&self, text: String) {
@@ -356,10 +364,8 @@ impl Stage<'_> {
         }
         let message = words(&error);
         self.note(format!("{name} cannot be started: {message}"));
-        self.state.set(
-            name,
-            State::Waiting { reason: "CreateContainerError", message: Some(message) },
-        );
+        self.state
+            .set(name, State::Waiting { reason: "CreateContainerError", message: Some(message) });
         Ok(false)
     }
 }
@@ -385,7 +391,9 @@ impl Stage<'_> {
             let id = self.ids[&name].clone();
             if name == upload::STEP && self.play.source.is_some() {
                 let id = id.clone();
-                tasks.push(Box::pin(async move { upload::done(engine, &id).await.map(|()| News::None) }));
+                tasks.push(Box::pin(async move {
+                    upload::done(engine, &id).await.map(|()| News::None)
+                }));
             }
             tasks.push(Box::pin(async move {
                 let state = attend::until_end(engine, &scene.sandbox, &id, &name, tell).await?;

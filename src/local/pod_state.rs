@@ -17,8 +17,13 @@ use super::container::ids;
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
     /// Nothing yet.
-    Waiting { reason: &'static str, message: Option<String> },
-    Running { since: Timestamp },
+    Waiting {
+        reason: &'static str,
+        message: Option<String>,
+    },
+    Running {
+        since: Timestamp,
+    },
     Ended(Ended),
 }
 
@@ -54,8 +59,7 @@ impl PodState {
             // Accepted by a node: whatever has to be ended is ended here.
             spec.node_name = Some("localhost".into());
         }
-        pod.status =
-            Some(PodStatus { start_time: Some(Time(started)), ..PodStatus::default() });
+        pod.status = Some(PodStatus { start_time: Some(Time(started)), ..PodStatus::default() });
         Self { pod, states: BTreeMap::new(), known: BTreeMap::new(), ended: None }
     }
 

@@ -128,7 +128,8 @@ pub async fn make(
                 let parent = if in_memory { MEMORY } else { DISK };
                 let read_only = content.is_some();
                 let content = content.unwrap_or_default();
-                left_out.extend(content.left_out.iter().map(|what| format!("volume {own}: {what}")));
+                left_out
+                    .extend(content.left_out.iter().map(|what| format!("volume {own}: {what}")));
                 let path = format!("{parent}/{own}");
                 fillings.push(Filling { path: path.clone(), mode: 0o777, bytes: None });
                 fillings.extend(content.files.into_iter().map(|file| Filling {
@@ -233,7 +234,8 @@ impl PodVolumes {
             labels: Some(labels.clone()),
             ..VolumeCreateRequest::default()
         };
-        let made = engine.docker.create_volume(request).await.asked(|| format!("make volume {name}"))?;
+        let made =
+            engine.docker.create_volume(request).await.asked(|| format!("make volume {name}"))?;
         let volume = EngineVolume { name: name.into(), mountpoint: made.mountpoint };
         self.engine.insert(own.into(), volume);
         Ok(())
@@ -267,7 +269,11 @@ impl PodVolumes {
     /// One of a container's own files, bound to where it wants it.
     pub fn own_file(&self, container: &str, file: &str, target: &str) -> Option<Mount> {
         let mountpoint = self.engine.get(MEMORY)?.mountpoint.clone();
-        Some(bind(join(mountpoint, Some(&format!("{OWN}/{container}/{file}"))), target.into(), false))
+        Some(bind(
+            join(mountpoint, Some(&format!("{OWN}/{container}/{file}"))),
+            target.into(),
+            false,
+        ))
     }
 
     /// Where the sandbox has a directory of a volume of the pod.
@@ -289,7 +295,8 @@ impl PodVolumes {
         let mut found = Vec::new();
         for mount in containers.flat_map(|container| container.volume_mounts.iter().flatten()) {
             let Some(sub_path) = &mount.sub_path else { continue };
-            let Some(Place::Engine { volume, directory, read_only: false }) = self.pod.get(&mount.name)
+            let Some(Place::Engine { volume, directory, read_only: false }) =
+                self.pod.get(&mount.name)
             else {
                 continue;
             };

@@ -10,8 +10,8 @@ use bollard::query_parameters::{
     StartContainerOptions, UploadToContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
-use slipway_step::protocol::hold::{self, HoldCommand, SizeLimit};
 use slipway_step::protocol::PROGRAM;
+use slipway_step::protocol::hold::{self, HoldCommand, SizeLimit};
 
 use super::engine::Engine;
 use super::error::{Asked as _, LocalError};
@@ -181,4 +181,3 @@ fn archive(fillings: &[Filling]) -> io::Result<Vec<u8>> {
 pub fn name_of(lease: &Lease, container: &str) -> String {
     format!("slipway-{}-{container}", lease.id())
 }
-

@@ -89,11 +89,12 @@ pub async fn load(engine: &Engine, sandbox: &Sandbox, path: &str) -> Result<(), 
     let (unpacked_sender, unpacked) = channel::<Bytes>(PIECES);
     let unpacking = tokio::task::spawn_blocking(move || {
         let mut archive = tar::Archive::new(Received { receiver: packed, rest: Bytes::new() });
-        let mut entry = archive
-            .entries()?
-            .next()
-            .ok_or_else(|| io::Error::other("the archive is empty"))??;
-        io::copy(&mut entry, &mut io::BufWriter::with_capacity(PIECE, Pieces { sender: unpacked_sender }))
+        let mut entry =
+            archive.entries()?.next().ok_or_else(|| io::Error::other("the archive is empty"))??;
+        io::copy(
+            &mut entry,
+            &mut io::BufWriter::with_capacity(PIECE, Pieces { sender: unpacked_sender }),
+        )
     });
     let downloading = async {
         while let Some(piece) = download.try_next().await? {

@@ -97,7 +97,10 @@ mod tests {
     fn a_directory_reads_back_whatever_its_name() {
         let limit = SizeLimit { directory: "/volumes/a=b".into(), bytes: 5 };
         assert_eq!(limit.to_string().parse(), Ok(limit));
-        assert_eq!("/volumes/a".parse::<SizeLimit>(), Err("\"/volumes/a\" is not DIR=BYTES".into()));
+        assert_eq!(
+            "/volumes/a".parse::<SizeLimit>(),
+            Err("\"/volumes/a\" is not DIR=BYTES".into())
+        );
         assert_eq!(parse_over(&print_over("/volumes/a b")), Some("/volumes/a b"));
     }
 }
