@@ -11,6 +11,7 @@ use slipway::plan::{Decider, Origin};
 use slipway::view;
 
 use crate::golden;
+use crate::sessions::{ACCOUNT, BUILD, Folder, RUN, STRATEGY};
 
 #[test]
 fn explanations_are_as_expected() {
@@ -115,5 +116,217 @@ pub fn assert_origins(explanation: &Explanation, objects: &[Value], context: &st
         let privileged =
             if written["privileged"].is_null() { Decider::Kubelet } else { Decider::Step };
         assert_eq!(origins.privileged, privileged, "{context}");
+    }
+}
+
+/// A step that asks for everything, with half an identity of its own.
+const PRIVILEGED: &str = "\
+apiVersion: shipwright.io/v1beta1
+kind: ClusterBuildStrategy
+metadata: {name: s}
+spec:
+  securityContext: {runAsUser: 1001, runAsGroup: 1000}
+  steps:
+    - name: build
+      image: example.com/builder
+      command: [build]
+      securityContext:
+        runAsGroup: 0
+        privileged: true
+        capabilities: {add: [SYS_ADMIN], drop: [KILL]}
+        seccompProfile: {type: Localhost, localhostProfile: p.json}
+";
+
+fn namespace(level: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: team, labels: {{pod-security.kubernetes.io/enforce: {level}}}}}\n"
+    )
+}
+
+/// The privileged build in a namespace.
+fn privileged(test: &str, level: &str) -> Folder {
+    let build = BUILD
+        .replace("{name: b}", "{name: b, namespace: team}")
+        .replace("{name: s}", "{name: s, kind: ClusterBuildStrategy}");
+    let run = RUN.replace("{name: r}", "{name: r, namespace: team}");
+    Folder::new(test)
+        .with("a.yaml", format!("{PRIVILEGED}---\n{build}---\n{run}"))
+        .with("namespace.yaml", namespace(level))
+}
+
+fn explain(folder: &Folder, arguments: &[&str]) -> crate::sessions::Session {
+    folder.run(&[&["explain"], arguments].concat(), "")
+}
+
+#[test]
+fn json_has_every_value_with_its_origin() {
+    let folder = privileged("explain_json", "baseline");
+    let session = explain(&folder, &["-f", "a.yaml", "namespace.yaml", "-o", "json"]);
+    assert_eq!(session.stderr, "note: ServiceAccount team/default is assumed to exist\n");
+    assert_eq!(session.code, Some(0));
+    let mut told: Value = serde_json::from_str(&session.stdout).unwrap();
+    let step = told["containers"].as_array_mut().unwrap().remove(1);
+    let from = |value: i64, from: &str| json!({ "value": value, "from": from });
+    assert_eq!(
+        step,
+        json!({
+            "name": "step-build",
+            "origin": "strategy",
+            "uid": from(1001, "strategy"),
+            "gid": from(0, "step"),
+            "groups": [],
+            "capabilities": { "add": ["SYS_ADMIN"], "drop": ["KILL"] },
+            "privileged": true,
+            "allowPrivilegeEscalation": true,
+            "readOnlyRootFilesystem": false,
+            "runAsNonRoot": false,
+            "seccompProfile": "Localhost/p.json",
+            "origins": {
+                "groups": "image",
+                "capabilities": { "add": "step", "drop": "step" },
+                "privileged": "step",
+                "allowPrivilegeEscalation": "kubelet's default",
+                "readOnlyRootFilesystem": "kubelet's default",
+                "runAsNonRoot": "kubelet's default",
+                "seccompProfile": "step",
+            },
+        })
+    );
+    let violation = |level: &str, control: &str, field: &str, message: &str| {
+        let field = format!("spec.containers[0].securityContext.{field}");
+        json!({ "container": "step-build", "level": level, "control": control, "field": field, "message": message })
+    };
+    let expected = json!({
+        "containers": [{
+            "name": "prepare",
+            "origin": "supporting",
+            "uid": from(1001, "strategy"),
+            "gid": from(1000, "strategy"),
+            "groups": [],
+            "capabilities": { "add": [], "drop": ["ALL"] },
+            "privileged": false,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "runAsNonRoot": true,
+            "seccompProfile": "RuntimeDefault",
+            "origins": {
+                "groups": "image",
+                "capabilities": { "add": "kubelet's default", "drop": "template" },
+                "privileged": "kubelet's default",
+                "allowPrivilegeEscalation": "template",
+                "readOnlyRootFilesystem": "template",
+                "runAsNonRoot": "slipway",
+                "seccompProfile": "template",
+            },
+        }],
+        "podSecurityLevel": "privileged",
+        "podSecurityReasons": [
+            violation("baseline", "privileged", "privileged", "must not be true"),
+            violation("restricted", "allowPrivilegeEscalation", "allowPrivilegeEscalation", "must be false"),
+            violation("restricted", "capabilities", "capabilities.drop", "must contain ALL"),
+            violation("baseline", "capabilities", "capabilities.add[0]", "must not be SYS_ADMIN"),
+            violation("restricted", "runAsNonRoot", "runAsNonRoot", "must be true"),
+        ],
+        "namespace": { "name": "team", "enforces": "baseline", "admits": false },
+    });
+    assert_eq!(told, expected);
+    let yaml = explain(&folder, &["-f", "a.yaml", "namespace.yaml", "-o", "yaml"]);
+    assert!(yaml.stdout.contains("podSecurityLevel: privileged"), "{}", yaml.stdout);
+}
+
+#[test]
+fn an_id_that_only_the_image_knows_is_null() {
+    let folder = Folder::new("explain_image").with("a.yaml", format!("{STRATEGY}---\n{BUILD}"));
+    let session = explain(&folder, &["-f", "a.yaml", "-o", "json"]);
+    let told: Value = serde_json::from_str(&session.stdout).unwrap();
+    let step = &told["containers"][1];
+    let unknown = json!({ "value": null, "from": "image" });
+    assert_eq!((&step["uid"], &step["gid"]), (&unknown, &unknown));
+    assert_eq!(told.get("namespace"), None);
+}
+
+#[test]
+fn a_namespace_that_would_refuse_the_pod_is_told_and_no_failure() {
+    for (level, verdict) in [
+        ("restricted", Some("Namespace team enforces restricted and refuses this pod.")),
+        ("baseline", Some("Namespace team enforces baseline and refuses this pod.")),
+        ("privileged", Some("Namespace team enforces privileged and accepts this pod.")),
+    ] {
+        let folder = privileged(&format!("explain_namespace_{level}"), level);
+        let session = explain(&folder, &["-f", "a.yaml", "-f", "namespace.yaml"]);
+        assert_eq!(session.stdout.lines().last(), verdict);
+        assert_eq!(session.code, Some(0));
+    }
+}
+
+#[test]
+fn a_level_that_does_not_exist_is_refused_as_the_api_server_does() {
+    let folder = privileged("explain_no_level", "resticted");
+    explain(&folder, &["-f", "a.yaml", "namespace.yaml"]).refused(&[
+        "namespace.yaml: Namespace team: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid: Invalid value: \"resticted\": must be one of privileged, baseline, restricted",
+    ]);
+}
+
+#[test]
+fn an_older_version_of_a_level_is_judged_as_the_newest() {
+    let folder = privileged(
+        "explain_version",
+        "baseline, pod-security.kubernetes.io/enforce-version: v1.24",
+    );
+    let session = explain(&folder, &["-f", "a.yaml", "namespace.yaml"]);
+    assert_eq!(session.code, Some(0));
+    assert_eq!(
+        session.stderr.lines().next(),
+        Some(
+            "note: namespace.yaml: Namespace team: the newest version of its PodSecurity level counts here, not v1.24"
+        )
+    );
+}
+
+#[test]
+fn what_render_refuses_is_refused_in_the_same_words() {
+    let run = RUN.replace("{name: b}", "{name: nobody}");
+    let folder = Folder::new("explain_refused")
+        .with("a.yaml", format!("{STRATEGY}---\n{BUILD}---\n{run}---\nkind: Pod\n"));
+    let rendered = folder.run(&["render", "-f", "a.yaml", "gone.yaml"], "");
+    let explained = explain(&folder, &["-f", "a.yaml", "gone.yaml"]);
+    assert_eq!((explained.code, explained.stdout.as_str()), (Some(2), ""));
+    assert_eq!(explained.stderr, rendered.stderr);
+    assert!(explained.stderr.lines().count() >= 2, "{}", explained.stderr);
+}
+
+#[test]
+fn one_of_several_runs_is_explained() {
+    let other = RUN.replace("{name: r}", "{name: other}");
+    let folder = Folder::new("explain_several")
+        .with("a.yaml", format!("{STRATEGY}---\n{BUILD}---\n{RUN}---\n{other}"));
+    explain(&folder, &["-f", "a.yaml"])
+        .refused(&["the files hold several BuildRuns: other, r; say which with --buildrun NAME"]);
+    let session = explain(&folder, &["-f", "a.yaml", "--buildrun", "other"]);
+    assert_eq!((session.code, session.stderr.trim_end()), (Some(0), ACCOUNT));
+}
+
+#[test]
+fn nothing_from_files_moves_the_cursor() {
+    let strategy = STRATEGY.replace(
+        "command: [build]",
+        r#"command: [build], securityContext: {capabilities: {add: ["X\e[2J\nPodSecurity level: restricted"]}, seccompProfile: {type: Localhost, localhostProfile: "p\e[1A"}}"#,
+    );
+    let folder = Folder::new("explain_control").with("a.yaml", format!("{strategy}---\n{BUILD}"));
+    let session = explain(&folder, &["-f", "a.yaml"]);
+    assert_eq!(session.code, Some(0), "{}", session.stderr);
+    assert!(!session.stdout.contains('\u{1b}'), "{}", session.stdout);
+    let levels = session.stdout.lines().filter(|line| line.starts_with("PodSecurity level"));
+    assert_eq!(levels.collect::<Vec<_>>(), ["PodSecurity level: privileged"]);
+}
+
+#[test]
+fn help_shows_examples_and_origins() {
+    let session = explain(&Folder::new("explain_help"), &["--help"]);
+    assert_eq!((session.code, session.stderr.as_str()), (Some(0), ""));
+    // Wrapped to the width of the terminal.
+    let help = session.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in ["slipway explain -f samples/hello", "--buildrun <NAME>", "kubelet's default"] {
+        assert!(help.contains(part), "{part}: {}", session.stdout);
     }
 }

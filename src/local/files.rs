@@ -37,6 +37,8 @@ pub const INVALID: &str = "Invalid";
 const GENERATED: &str = "local";
 /// The label by which a namespace enforces a PodSecurity level.
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+/// The label by which it wants the level as of an older Kubernetes.
+const ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enforce-version";
 /// Namespace of objects that name none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
@@ -135,7 +137,7 @@ impl Files {
                     f.service_accounts.insert(k, account)
                 });
             }
-            ("v1", "Namespace") => self.namespace(document, refusals),
+            ("v1", "Namespace") => self.namespace(document, refusals, notes),
             ("v1", "LimitRange") => self.core(
                 document,
                 "LimitRange",
@@ -178,9 +180,21 @@ impl Files {
     }
 
     /// A namespace, with the PodSecurity level that it enforces.
-    fn namespace(&mut self, document: &Document, refusals: &mut Vec<Located>) {
+    fn namespace(
+        &mut self,
+        document: &Document,
+        refusals: &mut Vec<Located>,
+        notes: &mut Vec<Note>,
+    ) {
         let labels = document.value.pointer("/metadata/labels");
-        let word = labels.and_then(|labels| labels.get(ENFORCE)).and_then(Value::as_str);
+        let label = |name: &str| labels.and_then(|labels| labels.get(name)).and_then(Value::as_str);
+        let word = label(ENFORCE);
+        if let Some(version) = label(ENFORCE_VERSION).filter(|version| *version != "latest") {
+            let (file, name) = (&document.file, name_of(&document.value));
+            notes.push(Note(format!(
+                "{file}: Namespace {name}: the newest version of its PodSecurity level counts here, not {version}"
+            )));
+        }
         let enforces =
             word.and_then(|word| Level::ALL.into_iter().find(|level| level.word() == word));
         if let Some(word) = word.filter(|_| enforces.is_none()) {

@@ -249,6 +249,33 @@ mod tests {
         assert_eq!(root.run_as_non_root, None);
     }
 
+    #[test]
+    fn whoever_decides_is_named_even_where_two_agree() {
+        let template = SecurityContext {
+            run_as_non_root: Some(true),
+            capabilities: Some(Capabilities { add: Some(vec!["CHOWN".into()]), drop: None }),
+            ..unprivileged(1010, 5)
+        };
+        let security = supporting(Some(&template), STRATEGY);
+        assert_eq!(security.uid.by(), Some(Decider::Strategy));
+        assert_eq!(security.seccomp_profile.by(), Some(Decider::Template));
+        assert_eq!(security.dropped_capabilities.by(), Some(Decider::Slipway));
+        assert_eq!(security.added_capabilities.get(), None);
+        assert_eq!(security.added_capabilities.by(), Some(Decider::Slipway));
+        assert_eq!(security.privileged.by(), None);
+
+        let root = supporting(Some(&template), Some(Identity { uid: 0, gid: 0 }));
+        assert_eq!(root.run_as_non_root.by(), Some(Decider::Strategy));
+        assert_eq!(root.added_capabilities.by(), Some(Decider::Template));
+
+        let own = SecurityContext { run_as_group: Some(1020), ..SecurityContext::default() };
+        let step = strategy_step(Some(&own), STRATEGY, true);
+        assert_eq!(step.uid.by(), Some(Decider::Strategy));
+        assert_eq!(step.gid.by(), Some(Decider::Step));
+        assert_eq!(step.dropped_capabilities.by(), Some(Decider::Namespace));
+        assert_eq!(strategy_step(None, None, true).gid.by(), None);
+    }
+
     proptest! {
         #[test]
         fn passwd_and_group_are_one_line_with_the_right_fields(uid in any::<i64>(), gid in any::<i64>()) {
