@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bollard::models::{ContainerCreateBody, HostConfig, Mount};
+use bollard::models::{ContainerCreateBody, HostConfig};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use slipway_step::protocol::TERMINATION_LOG;
 
@@ -73,11 +73,8 @@ pub fn prepare(container: &Container, given: &Given<'_>) -> Result<Ready, Config
     }
     let fillings = own_fillings(&container.name, &files);
     let users = |text: &Option<String>| text.clone().unwrap_or_default();
-    let groups = image_groups(
-        &privileges.user,
-        &users(&given.users.passwd),
-        &users(&given.users.group),
-    );
+    let groups =
+        image_groups(&privileges.user, &users(&given.users.passwd), &users(&given.users.group));
     Ok(Ready { container: container.clone(), privileges, environment, groups, shadows, fillings })
 }
 
@@ -112,7 +109,10 @@ impl Ready {
         labels.insert(CONTAINER_LABEL.into(), container.name.clone());
         let environment: Vec<String> =
             self.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        // Docker takes it from the sandbox, and refuses to hear it twice.
+        let is_podman = given.engine.flavour == Flavour::Podman;
         ContainerCreateBody {
+            hostname: given.pod.metadata.name.clone().filter(|_| is_podman),
             image: Some(given.image.id.clone()),
             entrypoint: words(&container.command),
             cmd: words(&container.args),
@@ -129,16 +129,16 @@ impl Ready {
     fn host_config(&self, given: &Given<'_>, volumes: &PodVolumes, sandbox: &str) -> HostConfig {
         let privileges = &self.privileges;
         let name = &self.container.name;
-        let mut mounts: Vec<Mount> = Vec::new();
+        let mut binds: Vec<String> = Vec::new();
         for mount in self.container.volume_mounts.iter().flatten() {
             let expression = mount.sub_path_expr.as_ref().map(std::slice::from_ref);
             let expression = expression.and_then(|path| expanded(path, &self.environment).pop());
             let sub_path =
                 expression.or_else(|| mount.sub_path.clone()).filter(|path| !path.is_empty());
-            mounts.extend(volumes.mount(mount, sub_path.as_deref()));
+            binds.extend(volumes.mount(mount, sub_path.as_deref()));
         }
-        mounts.extend(volumes.own_file(name, TERMINATION_FILE, TERMINATION_LOG));
-        mounts.extend(
+        binds.extend(volumes.own_file(name, TERMINATION_FILE, TERMINATION_LOG));
+        binds.extend(
             self.shadows.iter().filter_map(|(path, file)| volumes.own_file(name, file, path)),
         );
         let limit = |resource: &str| {
@@ -149,7 +149,7 @@ impl Ready {
         let memory = limit("memory").and_then(|nanos| i64::try_from(nanos / NANOS).ok());
         HostConfig {
             network_mode: Some(format!("container:{sandbox}")),
-            mounts: Some(mounts),
+            binds: Some(binds),
             group_add: Some(self.groups.iter().map(ToString::to_string).collect()),
             cap_add: Some(privileges.cap_add.clone()),
             cap_drop: Some(privileges.cap_drop.clone()),

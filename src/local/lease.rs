@@ -168,13 +168,15 @@ fn owner(directory: &Path) -> String {
 struct Made {
     run: Option<String>,
     container: Option<String>,
+    is_sandbox: bool,
     volume: Option<String>,
 }
 
 async fn made(engine: &Engine, owner: &str) -> Result<Vec<Made>, LocalError> {
     let filters = HashMap::from([("label", vec![format!("{OWNER_LABEL}={owner}")])]);
-    let run =
-        |labels: Option<HashMap<String, String>>| labels.and_then(|mut l| l.remove(RUN_LABEL));
+    let label = |labels: &Option<HashMap<String, String>>, name: &str| {
+        labels.as_ref().and_then(|labels| labels.get(name).cloned())
+    };
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
     let containers =
         engine.docker.list_containers(Some(options)).await.asked(|| "list containers".into())?;
@@ -183,10 +185,16 @@ async fn made(engine: &Engine, owner: &str) -> Result<Vec<Made>, LocalError> {
         engine.docker.list_volumes(Some(options)).await.asked(|| "list volumes".into())?;
     let mut found: Vec<Made> = containers
         .into_iter()
-        .map(|container| Made { run: run(container.labels), container: container.id, volume: None })
+        .map(|container| Made {
+            run: label(&container.labels, RUN_LABEL),
+            is_sandbox: label(&container.labels, CONTAINER_LABEL).is_none(),
+            container: container.id,
+            volume: None,
+        })
         .collect();
     found.extend(volumes.volumes.into_iter().flatten().map(|volume| Made {
-        run: run(Some(volume.labels)),
+        run: volume.labels.get(RUN_LABEL).cloned(),
+        is_sandbox: false,
         container: None,
         volume: Some(volume.name),
     }));
@@ -197,11 +205,17 @@ async fn made(engine: &Engine, owner: &str) -> Result<Vec<Made>, LocalError> {
 async fn remove(engine: &Engine, owner: &str, of: impl Fn(&str) -> bool) -> Result<(), LocalError> {
     let mut found = made(engine, owner).await?;
     found.retain(|thing| thing.run.as_deref().is_some_and(&of));
-    let containers = found.iter().filter_map(|thing| thing.container.as_deref());
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    let removals = containers.map(|id| engine.docker.remove_container(id, Some(options.clone())));
-    for removed in futures_util::future::join_all(removals).await {
-        gone(removed).asked(|| "remove a container".into())?;
+    // The sandbox last: podman keeps it for as long as others share its network.
+    for is_sandbox in [false, true] {
+        let removals = found
+            .iter()
+            .filter(|thing| thing.is_sandbox == is_sandbox)
+            .filter_map(|thing| thing.container.as_deref())
+            .map(|id| engine.docker.remove_container(id, Some(options.clone())));
+        for removed in futures_util::future::join_all(removals).await {
+            gone(removed).asked(|| "remove a container".into())?;
+        }
     }
     for name in found.iter().filter_map(|thing| thing.volume.as_deref()) {
         let removed = engine.docker.remove_volume(name, None::<RemoveVolumeOptions>).await;

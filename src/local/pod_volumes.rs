@@ -18,7 +18,7 @@ use super::contents::Contents;
 use super::engine::Engine;
 use super::error::{Asked as _, LocalError};
 use super::volume_files::{VolumeContent, volume_files};
-use crate::plan::nanos;
+use crate::plan::{TOKEN_VOLUME, nanos};
 
 /// Where the sandbox has the volumes.
 pub const SANDBOX_ROOT: &str = "/volumes";
@@ -128,8 +128,12 @@ pub async fn make(
                 let parent = if in_memory { MEMORY } else { DISK };
                 let read_only = content.is_some();
                 let content = content.unwrap_or_default();
-                left_out
-                    .extend(content.left_out.iter().map(|what| format!("volume {own}: {what}")));
+                // Nobody asked for the token that a cluster would add by itself.
+                if own != TOKEN_VOLUME {
+                    left_out.extend(
+                        content.left_out.iter().map(|what| format!("volume {own}: {what}")),
+                    );
+                }
                 let path = format!("{parent}/{own}");
                 fillings.push(Filling { path: path.clone(), mode: 0o777, bytes: None });
                 fillings.extend(content.files.into_iter().map(|file| Filling {
@@ -253,7 +257,7 @@ impl PodVolumes {
     }
 
     /// What a mount of a container is to the engine. `sub_path` has its references expanded.
-    pub fn mount(&self, mount: &VolumeMount, sub_path: Option<&str>) -> Option<Mount> {
+    pub fn mount(&self, mount: &VolumeMount, sub_path: Option<&str>) -> Option<String> {
         let place = self.pod.get(&mount.name)?;
         let (mut source, forced) = match place {
             Place::Engine { volume, directory, read_only } => {
@@ -263,17 +267,13 @@ impl PodVolumes {
             Place::Host { path } => (path.clone(), false),
         };
         source = join(source, sub_path);
-        Some(bind(source, mount.mount_path.clone(), forced || mount.read_only == Some(true)))
+        Some(bind(&source, &mount.mount_path, forced || mount.read_only == Some(true)))
     }
 
     /// One of a container's own files, bound to where it wants it.
-    pub fn own_file(&self, container: &str, file: &str, target: &str) -> Option<Mount> {
+    pub fn own_file(&self, container: &str, file: &str, target: &str) -> Option<String> {
         let mountpoint = self.engine.get(MEMORY)?.mountpoint.clone();
-        Some(bind(
-            join(mountpoint, Some(&format!("{OWN}/{container}/{file}"))),
-            target.into(),
-            false,
-        ))
+        Some(bind(&join(mountpoint, Some(&format!("{OWN}/{container}/{file}"))), target, false))
     }
 
     /// Where the sandbox has a directory of a volume of the pod.
@@ -334,14 +334,9 @@ pub fn own_fillings(container: &str, files: &[(&str, u32, &str)]) -> Vec<Filling
     found
 }
 
-fn bind(source: String, target: String, read_only: bool) -> Mount {
-    Mount {
-        target: Some(target),
-        source: Some(source),
-        typ: Some(MountType::BIND),
-        read_only: Some(read_only),
-        ..Mount::default()
-    }
+/// Neither the engine's own paths nor Kubernetes' mount paths hold a colon.
+fn bind(source: &str, target: &str, read_only: bool) -> String {
+    format!("{source}:{target}:{}", if read_only { "ro" } else { "rw" })
 }
 
 fn join(mut path: String, part: Option<&str>) -> String {

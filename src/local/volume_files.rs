@@ -58,9 +58,6 @@ pub fn volume_files(
     contents: &Contents,
     machine: &Machine,
 ) -> Result<Option<VolumeContent>, ConfigError> {
-    if volume.empty_dir.is_some() {
-        return Ok(Some(VolumeContent::default()));
-    }
     let mut writer =
         Writer { pod, contents, machine, files: BTreeMap::new(), left_out: Vec::new() };
     let written = if let Some(source) = &volume.secret {
@@ -391,7 +388,7 @@ mod tests {
 
     #[test]
     fn directories_are_empty_and_other_kinds_are_not_ours() {
-        assert_eq!(of(json!({ "emptyDir": {} })), Ok(Some(VolumeContent::default())));
+        assert_eq!(of(json!({ "emptyDir": {} })), Ok(None));
         assert_eq!(of(json!({ "hostPath": { "path": "/" } })), Ok(None));
         assert_eq!(of(json!({ "persistentVolumeClaim": { "claimName": "c" } })), Ok(None));
     }

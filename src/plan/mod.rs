@@ -41,7 +41,7 @@ pub use kubernetes_names::dns_subdomain;
 pub use loaded::{ImageCommand, Loaded, NamespaceFacts, Presence, Roots, SecretFacts};
 pub use not_built::not_built;
 pub use observe::{Event, Next, Seen, Verdict, observe};
-pub use pod::{Expansion, SOURCE_VOLUME, expand};
+pub use pod::{Expansion, SOURCE_VOLUME, TOKEN_VOLUME, expand};
 pub use references::{References, references};
 pub use refusal::{ObjectName, Refusal};
 pub use requests::{larger, nanos};

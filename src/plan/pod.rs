@@ -34,7 +34,8 @@ pub const PREPARE: &str = "prepare";
 /// Where a process finds its account's token.
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const BIN_VOLUME: &str = "slipway-bin";
-const TOKEN_VOLUME: &str = "slipway-token";
+/// Volume of the service account's token.
+pub const TOKEN_VOLUME: &str = "slipway-token";
 /// Volumes that every step mounts.
 const SHARED: [(&str, &str); 4] = [
     ("slipway-workspace", "/workspace"),
