@@ -380,6 +380,7 @@ fn with_build(
     // Names of objects are known once every reference in them is.
     let mounted = if texts.is_empty() { mounted(&context) } else { Vec::new() };
     found.extend(context.refusals(unresolved, texts));
+    found.extend(context.too_large());
     found.extend(mounted);
     found
 }
