@@ -1,6 +1,7 @@
 //! This machine: files in.
 
 mod attend;
+mod check;
 mod config_error;
 mod container;
 mod contents;
@@ -27,6 +28,7 @@ mod source_archive;
 mod upload;
 mod volume_files;
 
+pub use check::{Checkup, check};
 pub use config_error::ConfigError;
 pub use contents::{ConfigMapContent, Contents, SecretContent};
 pub use engine::Engine;

@@ -11,11 +11,13 @@ mod proof;
 mod scheduling;
 mod steps;
 mod strategy;
+mod strategy_alone;
 mod texts;
 
 use std::collections::BTreeSet;
 
 use problems::Site;
+pub use strategy_alone::validate_strategy;
 
 use super::checked::Checked;
 use super::effective::{Author, Effective};

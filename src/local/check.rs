@@ -1,0 +1,212 @@
+//! Judges every object of the files, each as what it is.
+//!
+//! Invariant: no object is implied: a Build without BuildRun is judged as a Build, a strategy without Build as a strategy.
+//! Invariant: findings stand in the order of the objects whose status would carry them; of one object the first refusal is the one
+//! that its status would show, and warnings come last.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::files::{DEFAULT_NAMESPACE, Files, INVALID, Located, Note, Object};
+use super::load::{Chosen, load_build, load_run};
+use super::read::{Document, ReadError};
+use crate::api::{Build, BuildRun, Strategy};
+use crate::plan::{
+    Finding, ObjectName, Presence, Refusal, Settings, Warning, build_warnings, buildrun_warnings,
+    expand, not_built, strategy_warnings, validate, validate_build, validate_strategy,
+};
+
+/// What came of a look at all objects.
+#[derive(Debug, Default)]
+pub struct Checkup {
+    /// What to mend.
+    pub findings: Vec<Finding>,
+    /// What was assumed and what was passed over.
+    pub notes: Vec<Note>,
+}
+
+/// Judges all objects of the documents. `now` is when runs that are not on a cluster yet were created.
+pub fn check(
+    documents: Vec<Document>,
+    errors: &[ReadError],
+    settings: &Settings,
+    now: Timestamp,
+) -> Checkup {
+    let (files, invalid, notes) = Files::sort(documents);
+    let mut judge = Judge {
+        files: &files,
+        settings,
+        now,
+        // What is missing because it could not be read is no further problem of the others.
+        is_complete: errors.is_empty() && !files.incomplete,
+        told: BTreeSet::new(),
+        invalid: BTreeSet::new(),
+        findings: files.unknown().to_vec(),
+        notes,
+    };
+    for located in invalid {
+        judge.invalid.insert((full(&located.refusal.at), located.refusal.field.clone()));
+        judge.tell(located);
+    }
+    let mut places: BTreeMap<ObjectName, usize> = BTreeMap::new();
+    let mut objects = Vec::new();
+    for (place, name) in files.order().iter().enumerate() {
+        if let Entry::Vacant(entry) = places.entry(full(name)) {
+            entry.insert(place);
+            objects.extend(files.object(name).map(|object| (name, object)));
+        }
+    }
+    for (name, object) in &objects {
+        match object {
+            Object::BuildRun(run) => judge.buildrun(name, run),
+            Object::Build(build) => judge.build(name, build),
+            Object::Strategy(_) => {}
+        }
+    }
+    // What a run is refused for is the run's; what no run of these files tells is the strategy's own.
+    for (name, object) in &objects {
+        if let Object::Strategy(strategy) = object {
+            judge.strategy(name, strategy);
+        }
+    }
+    if objects.is_empty() && judge.is_complete && judge.findings.is_empty() {
+        judge.notes.push(Note("the files hold no BuildRun, Build or strategy".into()));
+    }
+    let mut findings: Vec<Finding> = errors.iter().map(unreadable).collect();
+    let mut rest = judge.findings;
+    for finding in &mut rest {
+        finding.object = full(&finding.object);
+        finding.at = full(&finding.at);
+    }
+    rest.sort_by_key(|finding| (places.get(&full(&finding.object)).copied(), finding.severity));
+    findings.extend(rest);
+    let mut known = BTreeSet::new();
+    let mut notes = judge.notes;
+    notes.retain(|note| known.insert(note.0.clone()));
+    Checkup { findings, notes }
+}
+
+struct Judge<'a> {
+    files: &'a Files,
+    settings: &'a Settings,
+    now: Timestamp,
+    is_complete: bool,
+    /// What was told of which text: object with the status, object with the text, field, message.
+    told: BTreeSet<(ObjectName, ObjectName, String, String)>,
+    /// What the schema refuses: object and field.
+    invalid: BTreeSet<(ObjectName, String)>,
+    findings: Vec<Finding>,
+    notes: Vec<Note>,
+}
+
+impl Judge<'_> {
+    fn buildrun(&mut self, name: &ObjectName, run: &BuildRun) {
+        self.warn(name, buildrun_warnings(run));
+        let chosen = load_run(self.files, run, self.now);
+        if !self.can_judge(&chosen) {
+            return;
+        }
+        match validate(&chosen.loaded, self.settings) {
+            Ok(checked) => {
+                let pod = expand(&checked).pod;
+                self.notes.extend(not_built(&pod).into_iter().map(Note));
+            }
+            Err(refusals) => self.refuse(refusals),
+        }
+        self.notes.extend(chosen.assumptions);
+    }
+
+    fn build(&mut self, name: &ObjectName, build: &Build) {
+        self.warn(name, build_warnings(build));
+        let chosen = load_build(self.files, build);
+        if self.can_judge(&chosen) {
+            self.refuse(validate_build(build, &chosen.loaded, self.settings));
+            self.notes.extend(chosen.assumptions);
+        }
+    }
+
+    fn strategy(&mut self, name: &ObjectName, strategy: &Strategy) {
+        let is_told = |refusal: &Refusal| {
+            self.told.iter().any(|(_, at, field, message)| {
+                (at, field, message) == (&full(&refusal.at), &refusal.field, &refusal.message)
+            })
+        };
+        let mut refusals = validate_strategy(strategy, self.settings);
+        refusals.retain(|refusal| !is_told(refusal));
+        self.refuse(refusals);
+        self.warn(name, strategy_warnings(strategy));
+    }
+
+    /// Whether everything that the run starts from is there, or is known not to be.
+    fn can_judge(&self, chosen: &Chosen) -> bool {
+        let roots = &chosen.loaded.roots;
+        let is_missing = roots.build.as_ref().is_some_and(Presence::is_absent)
+            || roots.strategy.as_ref().is_some_and(Presence::is_absent);
+        self.is_complete || !is_missing
+    }
+
+    fn refuse(&mut self, refusals: Vec<Refusal>) {
+        for refusal in refusals {
+            if !self.is_invalid(&refusal) {
+                let located = self.files.locate(refusal);
+                self.tell(located);
+            }
+        }
+    }
+
+    /// Whether the schema has refused the field already, or what it stands in.
+    fn is_invalid(&self, refusal: &Refusal) -> bool {
+        let at = full(&refusal.at);
+        self.invalid.iter().any(|(object, field)| {
+            let rest = refusal.field.strip_prefix(field.as_str());
+            *object == at
+                && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
+    fn tell(&mut self, Located { file, refusal }: Located) {
+        let told = (
+            full(&refusal.object),
+            full(&refusal.at),
+            refusal.field.clone(),
+            refusal.message.clone(),
+        );
+        if self.told.insert(told) {
+            self.findings.push(Finding::refusal(refusal, file));
+        }
+    }
+
+    fn warn(&mut self, object: &ObjectName, warnings: Vec<Warning>) {
+        let file = self.files.place(object);
+        let findings = warnings.into_iter();
+        self.findings.extend(
+            findings.map(|warning| Finding::warning(object.clone(), file.clone(), warning)),
+        );
+    }
+}
+
+/// A file that says nothing: there is no object to name.
+fn unreadable(error: &ReadError) -> Finding {
+    let object = ObjectName { kind: "", namespace: None, name: String::new() };
+    let (file, message) = (error.file().to_owned(), error.why());
+    let refusal = Refusal {
+        object: object.clone(),
+        at: object,
+        field: String::new(),
+        reason: INVALID,
+        message,
+    };
+    Finding::refusal(refusal, Some(file))
+}
+
+/// An object's name with the namespace that `kubectl` would put it in.
+fn full(object: &ObjectName) -> ObjectName {
+    let ObjectName { kind, namespace, name } = object.clone();
+    let namespace = match kind {
+        "" | "document" | "ClusterBuildStrategy" | "Namespace" => None,
+        _ => namespace.or_else(|| Some(DEFAULT_NAMESPACE.into())),
+    };
+    ObjectName { kind: if kind == "document" { "" } else { kind }, namespace, name }
+}
