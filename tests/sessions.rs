@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const STRATEGY: &str = "\
+pub const STRATEGY: &str = "\
 apiVersion: shipwright.io/v1beta1
 kind: BuildStrategy
 metadata: {name: s}
@@ -15,7 +15,7 @@ spec:
   steps:
     - {name: build, image: example.com/builder, command: [build]}
 ";
-const BUILD: &str = "\
+pub const BUILD: &str = "\
 apiVersion: shipwright.io/v1beta1
 kind: Build
 metadata: {name: b}
@@ -23,7 +23,7 @@ spec:
   strategy: {name: s}
   output: {image: registry.example.com/app}
 ";
-const RUN: &str = "\
+pub const RUN: &str = "\
 apiVersion: shipwright.io/v1beta1
 kind: BuildRun
 metadata: {name: r}
@@ -32,10 +32,10 @@ spec:
 ";
 
 /// A directory of its own for the files of one test.
-struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    fn new(test: &str) -> Self {
+    pub fn new(test: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sessions").join(test);
         if path.exists() {
             fs::remove_dir_all(&path).unwrap();
@@ -44,14 +44,14 @@ impl Folder {
         Self(path)
     }
 
-    fn with(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+    pub fn with(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.0.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
         self
     }
 
-    fn run(&self, arguments: &[&str], input: &str) -> Session {
+    pub fn run(&self, arguments: &[&str], input: &str) -> Session {
         let mut child = Command::new(env!("CARGO_BIN_EXE_slipway"))
             .args(arguments)
             .current_dir(&self.0)
@@ -72,14 +72,14 @@ impl Folder {
 
 /// What became of a call.
 #[derive(Debug)]
-struct Session {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub struct Session {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Session {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -113,7 +113,7 @@ impl Session {
     }
 }
 
-const ACCOUNT: &str = "note: ServiceAccount default/default is assumed to exist";
+pub const ACCOUNT: &str = "note: ServiceAccount default/default is assumed to exist";
 
 #[test]
 fn every_problem_stands_on_its_own_line_with_file_object_and_field() {

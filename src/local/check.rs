@@ -35,19 +35,19 @@ pub fn check(
     now: Timestamp,
 ) -> Checkup {
     let (files, invalid, notes) = Files::sort(documents);
+    // What is missing because it could not be read is no further problem of the others.
+    let is_taken = |object: &ObjectName| files.object(object).is_some() || is_other(object);
     let mut judge = Judge {
         files: &files,
         settings,
         now,
-        // What is missing because it could not be read is no further problem of the others.
-        is_complete: errors.is_empty() && !files.incomplete,
+        is_complete: errors.is_empty()
+            && invalid.iter().all(|located| is_taken(&located.refusal.at)),
         told: BTreeSet::new(),
-        invalid: BTreeSet::new(),
         findings: files.unknown().to_vec(),
         notes,
     };
     for located in invalid {
-        judge.invalid.insert((full(&located.refusal.at), located.refusal.field.clone()));
         judge.tell(located);
     }
     let mut places: BTreeMap<ObjectName, usize> = BTreeMap::new();
@@ -95,8 +95,6 @@ struct Judge<'a> {
     is_complete: bool,
     /// What was told of which text: object with the status, object with the text, field, message.
     told: BTreeSet<(ObjectName, ObjectName, String, String)>,
-    /// What the schema refuses: object and field.
-    invalid: BTreeSet<(ObjectName, String)>,
     findings: Vec<Finding>,
     notes: Vec<Note>,
 }
@@ -149,21 +147,9 @@ impl Judge<'_> {
 
     fn refuse(&mut self, refusals: Vec<Refusal>) {
         for refusal in refusals {
-            if !self.is_invalid(&refusal) {
-                let located = self.files.locate(refusal);
-                self.tell(located);
-            }
+            let located = self.files.locate(refusal);
+            self.tell(located);
         }
-    }
-
-    /// Whether the schema has refused the field already, or what it stands in.
-    fn is_invalid(&self, refusal: &Refusal) -> bool {
-        let at = full(&refusal.at);
-        self.invalid.iter().any(|(object, field)| {
-            let rest = refusal.field.strip_prefix(field.as_str());
-            *object == at
-                && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        })
     }
 
     fn tell(&mut self, Located { file, refusal }: Located) {
@@ -185,6 +171,11 @@ impl Judge<'_> {
             findings.map(|warning| Finding::warning(object.clone(), file.clone(), warning)),
         );
     }
+}
+
+/// Whether an object is of a kind that nothing is built from.
+fn is_other(object: &ObjectName) -> bool {
+    ["ConfigMap", "LimitRange", "Namespace", "Secret", "ServiceAccount"].contains(&object.kind)
 }
 
 /// A file that says nothing: there is no object to name.

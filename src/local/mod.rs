@@ -43,7 +43,7 @@ pub use parameters::{ParameterError, parameter_argument, set_parameters};
 pub use play::{Play, Played, Stop, play};
 pub use pod_fields::Machine;
 pub use pulls::{Images, fetch_images};
-pub use read::{ReadError, read};
+pub use read::{Document, ReadError, read};
 pub use secret_directory::{SecretError, secret_argument, secret_from_directory};
 pub use security::{Flavour, Privileges, privileges};
 pub use volume_files::{VolumeContent, VolumeFile, volume_files};
