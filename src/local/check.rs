@@ -14,8 +14,9 @@ use super::load::{Chosen, load_build, load_run};
 use super::read::{Document, ReadError};
 use crate::api::{Build, BuildRun, Strategy};
 use crate::plan::{
-    Finding, ObjectName, Presence, Refusal, Settings, Warning, build_warnings, buildrun_warnings,
-    expand, not_built, strategy_warnings, validate, validate_build, validate_strategy,
+    Finding, ObjectName, Presence, Refusal, Settings, Warning, admission, build_warnings,
+    buildrun_warnings, expand, not_built, strategy_warnings, validate, validate_build,
+    validate_strategy,
 };
 
 /// What came of a look at all objects.
@@ -44,6 +45,7 @@ pub fn check(
         is_complete: errors.is_empty()
             && invalid.iter().all(|located| is_taken(&located.refusal.at)),
         told: BTreeSet::new(),
+        proven: BTreeSet::new(),
         findings: files.unknown().to_vec(),
         notes,
     };
@@ -95,6 +97,8 @@ struct Judge<'a> {
     is_complete: bool,
     /// What was told of which text: object with the status, object with the text, field, message.
     told: BTreeSet<(ObjectName, ObjectName, String, String)>,
+    /// Strategies with which a run of the files can start.
+    proven: BTreeSet<ObjectName>,
     findings: Vec<Finding>,
     notes: Vec<Note>,
 }
@@ -108,6 +112,9 @@ impl Judge<'_> {
         }
         match validate(&chosen.loaded, self.settings) {
             Ok(checked) => {
+                let strategy = chosen.loaded.roots.strategy.as_ref().and_then(Presence::found);
+                self.proven.extend(strategy.map(strategy_name));
+                self.refuse(admission(&checked, &chosen.loaded.roots));
                 let pod = expand(&checked).pod;
                 self.notes.extend(not_built(&pod).into_iter().map(Note));
             }
@@ -132,7 +139,9 @@ impl Judge<'_> {
             })
         };
         let mut refusals = validate_strategy(strategy, self.settings);
-        refusals.retain(|refusal| !is_told(refusal));
+        // A run that replaces what is wrong shows that not every run is refused.
+        let is_proven = self.proven.contains(&full(name));
+        refusals.retain(|refusal| !is_proven && !is_told(refusal));
         self.refuse(refusals);
         self.warn(name, strategy_warnings(strategy));
     }
@@ -190,6 +199,14 @@ fn unreadable(error: &ReadError) -> Finding {
         message,
     };
     Finding::refusal(refusal, Some(file))
+}
+
+fn strategy_name(strategy: &Strategy) -> ObjectName {
+    full(&ObjectName {
+        kind: strategy.kind(),
+        namespace: strategy.metadata().namespace.clone(),
+        name: strategy.name().to_owned(),
+    })
 }
 
 /// An object's name with the namespace that `kubectl` would put it in.

@@ -17,8 +17,8 @@ use crate::api::{
 };
 use crate::plan::pod_security::Level;
 use crate::plan::{
-    Finding, NamespaceFacts, ObjectName, Refusal, SecretFacts, UNKNOWN_FIELD, Warning, go_quote,
-    larger, schema,
+    Finding, NamespaceFacts, ObjectName, Refusal, SecretFacts, go_quote, larger, schema,
+    unknown_field,
 };
 
 /// Something about a file.
@@ -268,10 +268,9 @@ impl Files {
         insert: impl FnOnce(&mut Self, Key, T) -> Option<Old>,
     ) {
         let findings = schema::check(&document.value).unwrap_or_default();
-        let unknown =
-            |field| Warning::new(field, UNKNOWN_FIELD, "unknown field, which has no effect");
-        self.unknown.extend(findings.unknown.into_iter().map(|field| {
-            Finding::warning(object_of(document), Some(document.file.clone()), unknown(field))
+        self.unknown.extend(findings.unknown.iter().map(|field| {
+            let file = Some(document.file.clone());
+            Finding::warning(object_of(document), file, unknown_field(field))
         }));
         let is_valid = findings.problems.is_empty();
         refusals.extend(

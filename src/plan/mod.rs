@@ -5,6 +5,7 @@
 //! `Loaded` → [`validate`] → `Checked` → [`expand`] → `Expansion`; `Seen` → [`observe`] → `Verdict`.
 //! Invariant: after [`validate`] nothing returns a `Result`.
 
+mod admission;
 mod checked;
 mod defaults;
 mod effective;
@@ -36,6 +37,7 @@ mod texts;
 mod validate;
 mod warnings;
 
+pub use admission::admission;
 pub use checked::Checked;
 pub use effective::output_image;
 pub use finding::{Finding, Severity, Warning};
@@ -52,4 +54,4 @@ pub use security::Decider;
 pub use settings::{ContainerTemplate, Requests, Settings};
 pub use step::Origin;
 pub use validate::{validate, validate_build, validate_strategy};
-pub use warnings::{UNKNOWN_FIELD, build_warnings, buildrun_warnings, strategy_warnings};
+pub use warnings::{WARNINGS, build_warnings, buildrun_warnings, strategy_warnings, unknown_field};

@@ -327,3 +327,77 @@ fn a_wrong_option_is_a_wrong_usage() {
         assert_eq!((session.code, session.stdout.as_str()), (Some(64), ""), "{}", session.stderr);
     }
 }
+
+fn namespace(level: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: default, labels: {{pod-security.kubernetes.io/enforce: {level}}}}}\n"
+    )
+}
+
+#[test]
+fn a_namespace_that_does_not_accept_the_pod_refuses_each_run() {
+    let strategy = GOOD.replace(
+        "command: [build, $(params.shp-output-image)]}",
+        "command: [build, $(params.shp-output-image)], securityContext: {privileged: true}}",
+    ) + "  volumes: [{name: node, hostPath: {path: /}}]\n";
+    let folder = Folder::new("check_admission")
+        .with("n.yaml", namespace("baseline"))
+        .with("s.yaml", strategy)
+        .with("b.yaml", BUILD)
+        .with("r.yaml", RUN);
+    let start = "refusal s.yaml: BuildRun default/r";
+    let refused = "of BuildStrategy default/s: PodAdmissionFailed: the namespace default enforces the Pod Security Standard baseline";
+    let session = check(&folder, &["-f", "n.yaml", "s.yaml", "b.yaml", "r.yaml"]);
+    let refusals: Vec<&str> =
+        session.stdout.lines().filter(|line| line.starts_with("refusal")).collect();
+    assert_eq!(
+        refusals,
+        [
+            format!(
+                "{start}: spec.volumes[0].hostPath {refused}: hostPathVolumes: must not be set (volume node)"
+            ),
+            format!(
+                "{start}: spec.steps[0].securityContext.privileged {refused}: step-build: privileged: must not be true"
+            ),
+        ]
+    );
+    assert_eq!(session.code, Some(2));
+    // Without the namespace, or without a run, nobody refuses.
+    for files in [&["-f", "s.yaml", "b.yaml", "r.yaml"][..], &["-f", "n.yaml", "s.yaml", "b.yaml"]]
+    {
+        assert_eq!(check(&folder, files).code, Some(0));
+    }
+}
+
+#[test]
+fn a_restricted_namespace_points_at_what_the_strategy_says_of_all_steps() {
+    let files = |strategy: &str| format!("{strategy}---\n{BUILD}---\n{RUN}");
+    let folder = Folder::new("check_restricted")
+        .with("n.yaml", namespace("restricted"))
+        .with("good.yaml", files(GOOD))
+        .with("root.yaml", files(&GOOD.replace("runAsUser: 1000", "runAsUser: 0")));
+    check(&folder, &["-f", "n.yaml", "good.yaml"]).said(0, &["nothing found"]);
+    let session = check(&folder, &["-f", "n.yaml", "root.yaml"]);
+    let place = "spec.securityContext.runAsUser of BuildStrategy default/s: PodAdmissionFailed: ";
+    assert!(session.stdout.contains(place), "{}", session.stdout);
+    assert_eq!(session.code, Some(2));
+}
+
+#[test]
+fn a_run_that_replaces_what_is_wrong_with_its_strategy_shows_that_it_can_be_used() {
+    let resources =
+        |memory: &str| format!("{{requests: {{memory: {memory}}}, limits: {{memory: 1Gi}}}}");
+    let strategy = GOOD
+        .replace("command: [build,", &format!("resources: {}, command: [build,", resources("2Gi")));
+    let run = RUN.to_owned()
+        + &format!("  stepResources: [{{name: build, resources: {}}}]\n", resources("1Gi"));
+    let folder = Folder::new("check_proven")
+        .with("s.yaml", strategy)
+        .with("b.yaml", BUILD)
+        .with("r.yaml", run);
+    check(&folder, &["-f", "s.yaml", "b.yaml", "r.yaml"]).said(0, &["nothing found"]);
+    check(&folder, &["-f", "s.yaml", "b.yaml"]).said(2, &[
+        "refusal s.yaml: BuildStrategy default/s: spec.steps[0].resources.requests.memory: TaskRunGenerationFailed: [User error] invalid request resource value: 2Gi must be less or equal to limit 1Gi",
+        "1 refusal, no warnings",
+    ]);
+}

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use slipway::plan::Severity;
+use slipway::plan::{Severity, WARNINGS};
 
 use super::judge;
 
@@ -187,4 +187,21 @@ fn credentials_are_not_repeated() {
     let findings = judge(&[strategy(&[]), build]).findings;
     assert_eq!(findings.len(), 1);
     assert!(!format!("{findings:?}").contains("t0k3n"));
+}
+
+#[test]
+fn each_warning_is_explained_and_is_no_reason_of_a_status() {
+    let page = include_str!("../../docs/check.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let explained: Vec<&str> = rows
+        .map(|(reason, _)| reason)
+        .filter(|reason| reason.starts_with(char::is_uppercase))
+        .collect();
+    assert_eq!(explained, WARNINGS);
+    let known = include_str!("../../src/api/reasons.rs");
+    let cases = include_str!("warnings.rs");
+    for reason in WARNINGS {
+        assert!(!known.contains(&format!("\"{reason}\"")), "{reason}");
+        assert!(cases.contains(&format!(": {reason}\"")), "no case gives {reason}");
+    }
 }

@@ -1,4 +1,4 @@
-//! A strategy read on its own: what every run of it would be refused for, whatever Build and run say.
+//! A strategy read on its own: what every run of it would be refused for that replaces nothing of it, whatever values it gives.
 //!
 //! Invariant: values are not known, so a text that holds references is judged for its references only.
 

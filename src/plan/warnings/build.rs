@@ -1,6 +1,6 @@
 //! Warnings about Builds and BuildRuns.
 
-use super::{Warning, variables};
+use super::{Warning, reasons, variables};
 use crate::api::{Build, BuildRun, BuildSpec, GitSource};
 
 /// Annotations that once meant something.
@@ -16,7 +16,11 @@ pub fn build_warnings(build: &Build) -> Vec<Warning> {
         .filter_map(|(key, _)| WITHOUT_EFFECT.iter().find(|(known, _)| known == key))
         .map(|(key, instead)| {
             let field = format!("metadata.annotations[{key}]");
-            Warning::new(field, "NoEffect", format!("the annotation has no effect; {instead}"))
+            Warning::new(
+                field,
+                reasons::NO_EFFECT,
+                format!("the annotation has no effect; {instead}"),
+            )
         })
         .collect();
     found.extend(spec_warnings(&build.spec, "spec"));
@@ -52,14 +56,14 @@ fn git_warnings(git: &GitSource, base: &str) -> Vec<Warning> {
     if !scheme.is_empty() && user.is_some_and(|user| is_http || user.contains(':')) {
         found.push(Warning::new(
             format!("{base}.url"),
-            "CredentialsInUrl",
+            reasons::CREDENTIALS_IN_URL,
             "the URL holds credentials, which everybody who may read the object can see; put them into a Secret and name it in cloneSecret",
         ));
     }
     if scheme == "http" && git.clone_secret.is_some() {
         found.push(Warning::new(
             format!("{base}.url"),
-            "CloneSecretUnencrypted",
+            reasons::CLONE_SECRET_UNENCRYPTED,
             "no Secret is sent over http, so that runs cannot fetch the source (AuthUnexpectedHTTP); write https",
         ));
     }
@@ -67,7 +71,7 @@ fn git_warnings(git: &GitSource, base: &str) -> Vec<Warning> {
     if is_ssh && git.clone_secret.is_none() {
         found.push(Warning::new(
             format!("{base}.cloneSecret"),
-            "CloneSecretMissing",
+            reasons::CLONE_SECRET_MISSING,
             "runs cannot fetch the source over ssh without a key; name a Secret of type kubernetes.io/ssh-auth",
         ));
     }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::SecurityContext;
 use slipway_step::protocol::results;
 
 use super::script::script;
-use super::{Warning, variables};
+use super::{Warning, reasons, variables};
 use crate::api::{Step, Strategy, StrategySpec};
 use crate::plan::go_quote::go_quote;
 use crate::plan::layout::{IMAGE_STEP, SOURCE_STEP, UPLOAD_STEP, step_part};
@@ -111,7 +111,7 @@ fn identity(spec: &StrategySpec) -> Option<Warning> {
     );
     spec.security_context
         .is_none()
-        .then(|| Warning::new("spec.securityContext", "NoIdentity", message))
+        .then(|| Warning::new("spec.securityContext", reasons::NO_IDENTITY, message))
 }
 
 fn unused_parameters(spec: &StrategySpec, texts: &[Place]) -> Vec<Warning> {
@@ -124,7 +124,7 @@ fn unused_parameters(spec: &StrategySpec, texts: &[Place]) -> Vec<Warning> {
         let name = go_quote(&parameter.name);
         let message =
             format!("no step and no volume refers to the parameter {name}; use or remove it");
-        Warning::new(format!("spec.parameters[{index}].name"), "UnusedParameter", message)
+        Warning::new(format!("spec.parameters[{index}].name"), reasons::UNUSED_PARAMETER, message)
     };
     unused.map(warning).collect()
 }
@@ -137,7 +137,7 @@ fn unused_volumes(spec: &StrategySpec) -> Vec<Warning> {
     let warning = |(index, volume): (usize, &crate::api::StrategyVolume)| {
         let name = go_quote(&volume.volume.name);
         let message = format!("no step mounts the volume {name}; mount or remove it");
-        Warning::new(format!("spec.volumes[{index}].name"), "UnusedVolume", message)
+        Warning::new(format!("spec.volumes[{index}].name"), reasons::UNUSED_VOLUME, message)
     };
     unused.map(warning).collect()
 }
@@ -146,7 +146,7 @@ fn host_paths(spec: &StrategySpec) -> Vec<Warning> {
     let volumes = spec.volumes.iter().enumerate();
     let warning = |index: usize| {
         let message = "the volume is a directory of the node, which every build with this strategy can reach; use another kind of volume";
-        Warning::new(format!("spec.volumes[{index}].hostPath"), "HostPathVolume", message)
+        Warning::new(format!("spec.volumes[{index}].hostPath"), reasons::HOST_PATH_VOLUME, message)
     };
     volumes
         .filter(|(_, volume)| volume.volume.host_path.is_some())
@@ -167,7 +167,7 @@ fn image(step: &Step, base: &str) -> Option<Warning> {
         "the image {} {tag}, so that another program may run tomorrow; name a version or a digest",
         go_quote(image)
     );
-    Some(Warning::new(format!("{base}.image"), "FloatingImage", message))
+    Some(Warning::new(format!("{base}.image"), reasons::FLOATING_IMAGE, message))
 }
 
 /// A value in the middle of a script can end a quotation and become a command.
@@ -190,7 +190,7 @@ fn spliced(step: &Step, base: &str) -> Option<Warning> {
         "{} becomes part of a script, so that a value can run commands; pass it behind the script and read it there as an argument, or pass it in env",
         quoted.join(", ")
     );
-    (!quoted.is_empty()).then(|| Warning::new(field, "ParameterInScript", message))
+    (!quoted.is_empty()).then(|| Warning::new(field, reasons::PARAMETER_IN_SCRIPT, message))
 }
 
 /// Steps of ours that only some runs have.
@@ -207,7 +207,7 @@ fn reserved_name(step: &Step, base: &str, texts: &[Place]) -> Option<Warning> {
     let name = go_quote(&step.name);
     let message =
         format!("runs {which} have a step {name} already and are refused; rename this one");
-    Some(Warning::new(format!("{base}.name"), "ReservedStepName", message))
+    Some(Warning::new(format!("{base}.name"), reasons::RESERVED_STEP_NAME, message))
 }
 
 fn rights(context: &SecurityContext, base: &str) -> Vec<Warning> {
@@ -215,7 +215,7 @@ fn rights(context: &SecurityContext, base: &str) -> Vec<Warning> {
     let mut found = Vec::new();
     if context.privileged == Some(true) {
         let message = "a privileged step can take over its node, and so can whoever chooses what it builds; give it the capabilities that it needs instead";
-        found.push(Warning::new(format!("{base}.privileged"), "PrivilegedStep", message));
+        found.push(Warning::new(format!("{base}.privileged"), reasons::PRIVILEGED_STEP, message));
     }
     let added =
         context.capabilities.iter().flat_map(|capabilities| capabilities.add.iter().flatten());
@@ -226,7 +226,7 @@ fn rights(context: &SecurityContext, base: &str) -> Vec<Warning> {
                 go_quote(name)
             );
             let field = format!("{base}.capabilities.add[{index}]");
-            found.push(Warning::new(field, "AddedCapability", message));
+            found.push(Warning::new(field, reasons::ADDED_CAPABILITY, message));
         }
     }
     found
@@ -238,7 +238,7 @@ fn unknown_references(texts: &[Place]) -> Vec<Warning> {
     for Place { field, text } in texts {
         let mut warn = |reference: &str, what: &str| {
             let message = format!("nothing replaces {}: {what}", go_quote(reference));
-            found.push(Warning::new(field, "UnknownReference", message));
+            found.push(Warning::new(field, reasons::UNKNOWN_REFERENCE, message));
         };
         for reference in reference_text::references(text) {
             match reference.target {
@@ -263,5 +263,5 @@ fn no_output(texts: &[Place]) -> Option<Warning> {
     let is_used =
         texts.iter().any(|place| used(&place.text).any(|name| OUTPUT_PARAMS.contains(&name)));
     let message = "no step refers to $(params.shp-output-image) or $(params.shp-output-directory), so that no image leaves the strategy; push to the one or write to the other";
-    (!is_used).then(|| Warning::new("spec.steps", "NoOutput", message))
+    (!is_used).then(|| Warning::new("spec.steps", reasons::NO_OUTPUT, message))
 }
