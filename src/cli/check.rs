@@ -15,12 +15,10 @@ Examples:
   slipway check -f strategy.yaml -o json | jq -r '.findings[] | select(.severity == \"warning\").message'
   kustomize build . | slipway check -f -
 
-Every BuildRun, Build, BuildStrategy and ClusterBuildStrategy of the files is judged as if these files were all that was
-applied: a Build whose strategy is in none of them is refused, as its status would say, so name the strategy's file too.
-Secrets, ConfigMaps and ServiceAccounts that the files lack are assumed to exist and listed on standard error.
-
-A refusal names the object whose status would carry the reason, and the file and field of the text at fault, which may
-stand in another object. Warnings never change the exit code; docs/check.md says what each of them means.";
+Every BuildRun, Build, BuildStrategy and ClusterBuildStrategy is judged as if the files were all that was applied: a Build whose strategy is in none of them is refused, as its status would say. No BuildRun is implied.
+Secrets, ConfigMaps and ServiceAccounts that the files do not hold are assumed to exist and listed on standard error.
+A refusal names the object whose status would carry the reason, and file and field of the text at fault, which may stand in another object.
+Warnings never change the exit code; docs/check.md explains each.";
 
 #[derive(Debug, clap::Args)]
 pub struct CheckArguments {

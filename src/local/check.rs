@@ -14,7 +14,7 @@ use super::load::{Chosen, load_build, load_run};
 use super::read::{Document, ReadError};
 use crate::api::{Build, BuildRun, Strategy};
 use crate::plan::{
-    Finding, ObjectName, Presence, Refusal, Settings, Warning, admission, build_warnings,
+    Finding, ObjectName, Presence, Refusal, Roots, Settings, Warning, admission, build_warnings,
     buildrun_warnings, expand, not_built, strategy_warnings, validate, validate_build,
     validate_strategy,
 };
@@ -36,15 +36,17 @@ pub fn check(
     now: Timestamp,
 ) -> Checkup {
     let (files, invalid, notes) = Files::sort(documents);
-    // What is missing because it could not be read is no further problem of the others.
-    let is_taken = |object: &ObjectName| files.object(object).is_some() || is_other(object);
+    let is_taken = |object: &&ObjectName| files.object(object).is_some() || is_other(object);
+    let refused = invalid.iter().map(|located| &located.refusal.at);
+    let untaken =
+        refused.filter(|object| !is_taken(object)).map(|object| object.name.clone()).collect();
     let mut judge = Judge {
         files: &files,
         settings,
         now,
-        is_complete: errors.is_empty()
-            && invalid.iter().all(|located| is_taken(&located.refusal.at)),
-        told: BTreeSet::new(),
+        is_complete: errors.is_empty(),
+        untaken,
+        told: BTreeMap::new(),
         proven: BTreeSet::new(),
         findings: files.unknown().to_vec(),
         notes,
@@ -73,7 +75,7 @@ pub fn check(
             judge.strategy(name, strategy);
         }
     }
-    if objects.is_empty() && judge.is_complete && judge.findings.is_empty() {
+    if objects.is_empty() && errors.is_empty() && judge.findings.is_empty() {
         judge.notes.push(Note("the files hold no BuildRun, Build or strategy".into()));
     }
     let mut findings: Vec<Finding> = errors.iter().map(unreadable).collect();
@@ -94,9 +96,12 @@ struct Judge<'a> {
     files: &'a Files,
     settings: &'a Settings,
     now: Timestamp,
+    /// Every file could be read.
     is_complete: bool,
-    /// What was told of which text: object with the status, object with the text, field, message.
-    told: BTreeSet<(ObjectName, ObjectName, String, String)>,
+    /// Names of objects that could not be taken; some have none.
+    untaken: BTreeSet<String>,
+    /// What was told of which text (object with the text, field, message), and for which objects.
+    told: BTreeMap<(ObjectName, String, String), BTreeSet<ObjectName>>,
     /// Strategies with which a run of the files can start.
     proven: BTreeSet<ObjectName>,
     findings: Vec<Finding>,
@@ -133,25 +138,29 @@ impl Judge<'_> {
     }
 
     fn strategy(&mut self, name: &ObjectName, strategy: &Strategy) {
-        let is_told = |refusal: &Refusal| {
-            self.told.iter().any(|(_, at, field, message)| {
-                (at, field, message) == (&full(&refusal.at), &refusal.field, &refusal.message)
-            })
-        };
         let mut refusals = validate_strategy(strategy, self.settings);
         // A run that replaces what is wrong shows that not every run is refused.
         let is_proven = self.proven.contains(&full(name));
-        refusals.retain(|refusal| !is_proven && !is_told(refusal));
+        refusals.retain(|refusal| !is_proven && !self.told.contains_key(&text_of(refusal)));
         self.refuse(refusals);
         self.warn(name, strategy_warnings(strategy));
     }
 
-    /// Whether everything that the run starts from is there, or is known not to be.
+    /// Whether the run starts from objects that are there, or are known not to be: what is missing because it could not be read
+    /// is no further problem of the others.
     fn can_judge(&self, chosen: &Chosen) -> bool {
-        let roots = &chosen.loaded.roots;
-        let is_missing = roots.build.as_ref().is_some_and(Presence::is_absent)
-            || roots.strategy.as_ref().is_some_and(Presence::is_absent);
-        self.is_complete || !is_missing
+        let Roots { buildrun, build, strategy } = &chosen.loaded.roots;
+        let reference = &buildrun.spec.build;
+        let found = build.as_ref().and_then(Presence::found).map(|build| &build.spec);
+        let spec = reference.spec.as_ref().or(found);
+        let is_absent = strategy.as_ref().is_some_and(Presence::is_absent);
+        let strategy = spec.filter(|_| is_absent).map(|spec| &spec.strategy.name);
+        let is_absent = build.as_ref().is_some_and(Presence::is_absent);
+        let build = reference.name.as_ref().filter(|_| is_absent);
+        let may_be_there = |name: &String| {
+            !self.is_complete || self.untaken.contains(name) || self.untaken.contains("")
+        };
+        !strategy.into_iter().chain(build).any(may_be_there)
     }
 
     fn refuse(&mut self, refusals: Vec<Refusal>) {
@@ -162,13 +171,8 @@ impl Judge<'_> {
     }
 
     fn tell(&mut self, Located { file, refusal }: Located) {
-        let told = (
-            full(&refusal.object),
-            full(&refusal.at),
-            refusal.field.clone(),
-            refusal.message.clone(),
-        );
-        if self.told.insert(told) {
+        let told = self.told.entry(text_of(&refusal)).or_default();
+        if told.insert(full(&refusal.object)) {
             self.findings.push(Finding::refusal(refusal, file));
         }
     }
@@ -199,6 +203,11 @@ fn unreadable(error: &ReadError) -> Finding {
         message,
     };
     Finding::refusal(refusal, Some(file))
+}
+
+/// The text at fault and what is wrong with it.
+fn text_of(refusal: &Refusal) -> (ObjectName, String, String) {
+    (full(&refusal.at), refusal.field.clone(), refusal.message.clone())
 }
 
 fn strategy_name(strategy: &Strategy) -> ObjectName {

@@ -150,7 +150,7 @@ fn warnings_do_not_change_the_exit_code_and_stand_behind_refusals() {
     let folder = Folder::new("check_warnings")
         .with("s.yaml", &strategy)
         .with("bad.yaml", strategy.replace("name: build,", "name: Build,"));
-    let script = "warning s.yaml: ClusterBuildStrategy s: spec.steps[0].command[2]: ParameterInScript: \"$(params.shp-source-context)\" becomes part of a script, so that a value can run commands; pass it behind the script and read it there as an argument, or pass it in env";
+    let script = "warning s.yaml: ClusterBuildStrategy s: spec.steps[0].command[2]: ParameterInScript: the script holds \"$(params.shp-source-context)\", so that a value can run commands; pass it behind the script and read it there as an argument, or pass it in env";
     let image = "warning s.yaml: ClusterBuildStrategy s: spec.steps[0].image: FloatingImage: the image \"example.com/builder\" has no tag, so that another program may run tomorrow; name a version or a digest";
     check(&folder, &["-f", "s.yaml"]).said(0, &[image, script, "no refusals, 2 warnings"]);
 
@@ -400,4 +400,27 @@ fn a_run_that_replaces_what_is_wrong_with_its_strategy_shows_that_it_can_be_used
         "refusal s.yaml: BuildStrategy default/s: spec.steps[0].resources.requests.memory: TaskRunGenerationFailed: [User error] invalid request resource value: 2Gi must be less or equal to limit 1Gi",
         "1 refusal, no warnings",
     ]);
+}
+
+#[test]
+fn what_is_missing_is_told_unless_it_could_not_be_read() {
+    let typo = |name: &str| {
+        BUILD
+            .replace("kind: Build", "kind: Biuld")
+            .replace("{name: b}", &format!("{{name: {name}}}"))
+    };
+    let folder = Folder::new("check_missing")
+        .with("r.yaml", RUN)
+        .with("b.yaml", typo("b"))
+        .with("other.yaml", typo("other"));
+    let reasons = |files: &[&str]| -> Vec<String> {
+        let session = check(&folder, &[&["-o", "json", "-f"], files].concat());
+        assert_eq!(session.code, Some(2));
+        let found: Value = serde_json::from_str(&session.stdout).unwrap();
+        let findings = found["findings"].as_array().unwrap().iter();
+        findings.map(|finding| finding["reason"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(reasons(&["r.yaml"]), ["BuildNotFound"]);
+    assert_eq!(reasons(&["r.yaml", "b.yaml"]), ["Invalid"]);
+    assert_eq!(reasons(&["r.yaml", "other.yaml"]), ["BuildNotFound", "Invalid"]);
 }

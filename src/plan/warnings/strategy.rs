@@ -187,7 +187,7 @@ fn spliced(step: &Step, base: &str) -> Option<Warning> {
         }
     }
     let message = format!(
-        "{} becomes part of a script, so that a value can run commands; pass it behind the script and read it there as an argument, or pass it in env",
+        "the script holds {}, so that a value can run commands; pass it behind the script and read it there as an argument, or pass it in env",
         quoted.join(", ")
     );
     (!quoted.is_empty()).then(|| Warning::new(field, reasons::PARAMETER_IN_SCRIPT, message))
