@@ -1,7 +1,7 @@
 //! The command line: flags and environment in, one verb run, one exit code out.
 
-pub mod console;
 mod check;
+pub mod console;
 mod crds;
 mod exit;
 mod explain;
