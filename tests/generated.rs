@@ -8,7 +8,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 use slipway::local::{self, Files};
-use slipway::plan::{Checked, Settings, expand, explain, invariants, validate};
+use slipway::plan::{Checked, Finding, Settings, Severity, expand, explain, invariants, validate};
 
 use crate::explain::{assert_agrees, assert_origins};
 
@@ -401,6 +401,25 @@ fn plan(path: &std::path::Path) -> Option<Checked> {
     checked.filter(|_| refused.is_empty())
 }
 
+/// `slipway check` refuses what cannot run; of what can, at most the namespace refuses the pod, or a Build
+/// is wrong that the run does not use.
+fn assert_judged_alike(path: &std::path::Path, can_run: bool, text: &str) {
+    let (documents, errors) = local::read(&[path.to_owned()]);
+    let is_embedded =
+        documents.iter().any(|document| document.value.pointer("/spec/build/spec").is_some());
+    let now = NOW.parse().unwrap();
+    let findings = local::check(documents, &errors, &Settings::default(), now).findings;
+    let mut refusals = findings.iter().filter(|finding| finding.severity == Severity::Refusal);
+    if can_run {
+        let is_other = |finding: &Finding| {
+            finding.reason == "PodAdmissionFailed" || finding.object.kind == "Build" && is_embedded
+        };
+        assert!(refusals.all(is_other), "{text}\n{findings:#?}");
+    } else {
+        assert!(refusals.next().is_some(), "{text}");
+    }
+}
+
 #[test]
 fn whatever_the_files_hold_it_is_refused_or_makes_a_sound_pod() {
     let folder = std::env::temp_dir().join(format!("slipway-generated-{}", std::process::id()));
@@ -414,7 +433,9 @@ fn whatever_the_files_hold_it_is_refused_or_makes_a_sound_pod() {
         let objects = documents.new_tree(&mut runner).unwrap().current();
         let text = objects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
         std::fs::write(&path, &text).unwrap();
-        let Some(checked) = plan(&path) else { continue };
+        let planned = plan(&path);
+        assert_judged_alike(&path, planned.is_some(), &text);
+        let Some(checked) = planned else { continue };
         let expansion = expand(&checked);
         assert_eq!(invariants::broken(&expansion.pod), Vec::<String>::new(), "{text}");
         assert_eq!(plan(&path).as_ref(), Some(&checked), "{text}");

@@ -79,7 +79,7 @@ pub struct Session {
 }
 
 impl Session {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),

@@ -1,5 +1,6 @@
 //! The command line: flags and environment in, one verb run, one exit code out.
 
+mod check;
 pub mod console;
 mod crds;
 mod exit;
@@ -38,6 +39,9 @@ enum Verb {
     /// Tell as whom each container of a BuildRun acts, what it may do, and who decided that
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArguments),
+    /// Say what is wrong with objects, and what may be
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::CheckArguments),
     /// Print the CustomResourceDefinitions, or write them to files
     Crds {
         /// Directory to write one file a kind to; it is created if needed
@@ -88,6 +92,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Render(arguments) => render::render(&arguments),
         Verb::Explain(arguments) => explain::explain(&arguments),
+        Verb::Check(arguments) => check::check(&arguments),
         Verb::Crds { dir } => crds::crds(dir.as_deref()),
     };
     outcome.unwrap_or_else(|error| {

@@ -16,7 +16,10 @@ use crate::api::{
     API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy,
 };
 use crate::plan::pod_security::Level;
-use crate::plan::{NamespaceFacts, ObjectName, Refusal, SecretFacts, go_quote, larger, schema};
+use crate::plan::{
+    Finding, NamespaceFacts, ObjectName, Refusal, SecretFacts, go_quote, larger, schema,
+    unknown_field,
+};
 
 /// Something about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,21 +67,74 @@ pub struct Files {
     pub incomplete: bool,
     /// File of each object, by kind, namespace and name.
     places: BTreeMap<(String, Key), String>,
+    /// All documents' objects in the order in which they were read, also those that could not be taken.
+    order: Vec<ObjectName>,
+    /// Fields that nobody reads.
+    unknown: Vec<Finding>,
+}
+
+/// One of the objects that are judged.
+#[derive(Debug, Clone, Copy)]
+pub enum Object<'a> {
+    /// A BuildRun.
+    BuildRun(&'a BuildRun),
+    /// A Build.
+    Build(&'a Build),
+    /// A strategy of either kind.
+    Strategy(&'a Strategy),
 }
 
 impl Files {
     /// Sorts documents; what cannot be taken is refused, what is not known is noted.
     pub fn of(documents: Vec<Document>) -> (Self, Vec<Located>, Vec<Note>) {
+        let (files, refusals, mut notes) = Self::sort(documents);
+        for finding in &files.unknown {
+            let file = finding.file.as_deref().unwrap_or_default();
+            let Finding { at, field, message, .. } = finding;
+            notes.push(Note(format!("{file}: {} {}: {field}: {message}", at.kind, at.name)));
+        }
+        (files, refusals, notes)
+    }
+
+    /// Sorts documents, as [`Files::of`] does, but for fields that nobody reads.
+    pub(super) fn sort(documents: Vec<Document>) -> (Self, Vec<Located>, Vec<Note>) {
         let mut files = Self::default();
         let (mut refusals, mut notes) = (Vec::new(), Vec::new());
+        let mut generated = BTreeMap::new();
         for document in documents {
             for document in items(document) {
                 let is_run = document.value.get("kind").is_some_and(|kind| kind == BuildRun::KIND);
-                let document = if is_run { named(document) } else { document };
+                let document = if is_run { named(document, &mut generated) } else { document };
+                files.order.push(object_of(&document));
                 files.take(&document, &mut refusals, &mut notes);
             }
         }
         (files, refusals, notes)
+    }
+
+    /// Names of all objects in the order in which they were read, also of those that could not be taken.
+    pub(super) fn order(&self) -> &[ObjectName] {
+        &self.order
+    }
+
+    /// Fields that nobody reads.
+    pub(super) fn unknown(&self) -> &[Finding] {
+        &self.unknown
+    }
+
+    /// An object by name, if it is one of ours and could be taken.
+    pub(super) fn object(&self, object: &ObjectName) -> Option<Object<'_>> {
+        let namespace = object.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
+        let key = (namespace, object.name.clone());
+        match object.kind {
+            BuildRun::KIND => self.buildruns.get(&key).map(Object::BuildRun),
+            Build::KIND => self.builds.get(&key).map(Object::Build),
+            BuildStrategy::KIND => self.strategies.get(&key).map(Object::Strategy),
+            ClusterBuildStrategy::KIND => {
+                self.strategies.get(&(String::new(), key.1)).map(Object::Strategy)
+            }
+            _ => None,
+        }
     }
 
     /// The file that holds an object.
@@ -107,28 +163,22 @@ impl Files {
         let own = api_version == API_VERSION;
         match (api_version, kind) {
             (_, "BuildRun") if own => {
-                self.ours(document, BuildRun::KIND, refusals, notes, |f, k, run| {
+                self.ours(document, BuildRun::KIND, refusals, |f, k, run| {
                     f.buildruns.insert(k, run)
                 });
             }
             (_, "Build") if own => {
-                self.ours(document, Build::KIND, refusals, notes, |f, k, build| {
-                    f.builds.insert(k, build)
-                });
+                self.ours(document, Build::KIND, refusals, |f, k, build| f.builds.insert(k, build));
             }
             (_, "BuildStrategy") if own => {
-                self.ours(document, BuildStrategy::KIND, refusals, notes, |f, k, strategy| {
+                self.ours(document, BuildStrategy::KIND, refusals, |f, k, strategy| {
                     f.strategies.insert(k, Strategy::Namespaced(strategy))
                 });
             }
             (_, "ClusterBuildStrategy") if own => {
-                self.ours(
-                    document,
-                    ClusterBuildStrategy::KIND,
-                    refusals,
-                    notes,
-                    |f, k, strategy| f.strategies.insert(k, Strategy::Cluster(strategy)),
-                );
+                self.ours(document, ClusterBuildStrategy::KIND, refusals, |f, k, strategy| {
+                    f.strategies.insert(k, Strategy::Cluster(strategy))
+                });
             }
             ("v1", "Secret") => self.secret(document, refusals),
             ("v1", "ConfigMap") => self.config_map(document, refusals),
@@ -233,17 +283,13 @@ impl Files {
         document: &Document,
         kind: &'static str,
         refusals: &mut Vec<Located>,
-        notes: &mut Vec<Note>,
         insert: impl FnOnce(&mut Self, Key, T) -> Option<Old>,
     ) {
         let findings = schema::check(&document.value).unwrap_or_default();
-        for field in &findings.unknown {
-            notes.push(Note(format!(
-                "{}: {kind} {}: {field}: unknown field, which has no effect",
-                document.file,
-                name_of(&document.value)
-            )));
-        }
+        self.unknown.extend(findings.unknown.iter().map(|field| {
+            let file = Some(document.file.clone());
+            Finding::warning(object_of(document), file, unknown_field(field))
+        }));
         let is_valid = findings.problems.is_empty();
         refusals.extend(
             findings
@@ -323,14 +369,20 @@ fn items(document: Document) -> Vec<Document> {
     }
 }
 
-/// A BuildRun that leaves the end of its name to the cluster gets one that is always the same here.
-fn named(mut document: Document) -> Document {
+/// A BuildRun that leaves the end of its name to the cluster gets one that is always the same here. `generated` counts the
+/// BuildRuns whose names begin the same.
+fn named(mut document: Document, generated: &mut BTreeMap<Key, usize>) -> Document {
     let metadata = document.value.get_mut("metadata").and_then(Value::as_object_mut);
     if let Some(metadata) = metadata {
         let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default();
         let (name, prefix) = (text("name"), text("generateName"));
         if name.is_empty() && !prefix.is_empty() {
-            let name = format!("{prefix}{GENERATED}");
+            let count = generated.entry((text("namespace").into(), prefix.into())).or_default();
+            *count += 1;
+            let name = match *count {
+                1 => format!("{prefix}{GENERATED}"),
+                count => format!("{prefix}{GENERATED}{count}"),
+            };
             metadata.insert("name".into(), name.into());
         }
     }
@@ -352,17 +404,19 @@ fn located(document: &Document, faults: Vec<Fault>) -> impl Iterator<Item = Loca
 }
 
 fn problem(document: &Document, field: &str, message: String) -> Located {
-    let kind = document.value.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let namespace =
-        document.value.pointer("/metadata/namespace").and_then(Value::as_str).map(String::from);
-    let object = ObjectName { kind: known_kind(kind), namespace, name: name_of(&document.value) };
+    let object = object_of(document);
     let refusal =
         Refusal { at: object.clone(), object, field: field.to_owned(), reason: INVALID, message };
     Located { file: Some(document.file.clone()), refusal }
 }
 
-fn name_of(value: &Value) -> String {
-    value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned()
+fn object_of(document: &Document) -> ObjectName {
+    let text = |pointer| document.value.pointer(pointer).and_then(Value::as_str);
+    ObjectName {
+        kind: known_kind(text("/kind").unwrap_or_default()),
+        namespace: text("/metadata/namespace").map(String::from),
+        name: text("/metadata/name").unwrap_or_default().to_owned(),
+    }
 }
 
 fn known_kind(kind: &str) -> &'static str {

@@ -10,7 +10,9 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::files::{DEFAULT_NAMESPACE, Files, Key, Note};
 use crate::api::{Build, BuildRun, BuildRunSpec, ReferencedBuild, StrategyRef};
-use crate::plan::{ImageCommand, Loaded, Presence, Roots, dns_subdomain, go_quote, references};
+use crate::plan::{
+    GENERATED_ACCOUNT, ImageCommand, Loaded, Presence, Roots, dns_subdomain, go_quote, references,
+};
 
 /// A run with everything that it depends on.
 #[derive(Debug)]
@@ -84,7 +86,7 @@ pub fn choose_run(
     let mut matching = files.buildruns.iter().filter(|((namespace, own), _)| {
         name.is_none_or(|name| name == own || name.split_once('/') == Some((namespace, own)))
     });
-    let mut buildrun = match (matching.next(), matching.next(), name) {
+    let buildrun = match (matching.next(), matching.next(), name) {
         (Some((_, run)), None, _) => run.clone(),
         (Some(_), Some(_), _) => {
             let names = names(&files.buildruns);
@@ -102,8 +104,26 @@ pub fn choose_run(
         }
         (None, _, None) => implied(files)?,
     };
+    Ok(created(buildrun, now))
+}
+
+/// A run that is not on a cluster yet is created `now`.
+fn created(mut buildrun: BuildRun, now: Timestamp) -> BuildRun {
     buildrun.metadata.creation_timestamp.get_or_insert(Time(now));
-    Ok(buildrun)
+    buildrun
+}
+
+/// A run with everything that it depends on, for whoever only looks at it.
+pub(super) fn load_run(files: &Files, buildrun: &BuildRun, now: Timestamp) -> Chosen {
+    load(files, created(buildrun.clone(), now), Missing::Assumed, &BTreeMap::new())
+}
+
+/// A Build with all that it names, for the Build's own verdict.
+pub(super) fn load_build(files: &Files, build: &Build) -> Chosen {
+    let mut run = run_of(build);
+    // Which account it runs as is the run's business.
+    run.spec.service_account = Some(GENERATED_ACCOUNT.into());
+    load(files, run, Missing::Assumed, &BTreeMap::new())
 }
 
 /// Names of objects, with their namespaces where they are in several.
@@ -125,6 +145,10 @@ fn implied(files: &Files) -> Result<BuildRun, ChooseError> {
         let hint = "; add a BuildRun for one of them";
         return Err(ChooseError::Several { kind: Build::KIND, names, hint });
     }
+    Ok(run_of(build))
+}
+
+fn run_of(build: &Build) -> BuildRun {
     let name = build.metadata.name.clone().unwrap_or_default();
     let mut run = BuildRun {
         spec: BuildRunSpec {
@@ -136,7 +160,7 @@ fn implied(files: &Files) -> Result<BuildRun, ChooseError> {
     let prefix: String = name.chars().take(IMPLIED_NAME).collect();
     run.metadata.name = Some(format!("{}-local", prefix.trim_end_matches(['-', '.'])));
     run.metadata.namespace.clone_from(&build.metadata.namespace);
-    Ok(run)
+    run
 }
 
 /// Everything that a run depends on. `image_commands` are the programs of the images that somebody has looked at.

@@ -1,6 +1,7 @@
 //! This machine: files in, containers of its engine, what became of them out.
 
 mod attend;
+mod check;
 mod config_error;
 mod container;
 mod contents;
@@ -28,6 +29,7 @@ mod source_archive;
 mod upload;
 mod volume_files;
 
+pub use check::{Checkup, check};
 pub use engine::Engine;
 pub use error::LocalError;
 pub use files::{Files, Located, Note};
@@ -38,5 +40,5 @@ pub use overrides::{keep_image_here, take_working_copy};
 pub use parameters::{ParameterError, parameter_argument, set_parameters};
 pub use play::{Play, Played, Stop, play};
 pub use pulls::fetch_images;
-pub use read::{ReadError, read};
+pub use read::{Document, ReadError, read};
 pub use secret_directory::{SecretError, secret_argument, secret_from_directory};

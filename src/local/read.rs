@@ -52,6 +52,28 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// The file or directory, as the user named it.
+    pub fn file(&self) -> &str {
+        match self {
+            Self::Read { file, .. }
+            | Self::Yaml { file, .. }
+            | Self::Large { file }
+            | Self::Empty { file } => file,
+        }
+    }
+
+    /// What is wrong with it, with what the system said and without the name.
+    pub fn why(&self) -> String {
+        let text = match self {
+            Self::Read { source, .. } => format!("{self}: {source}"),
+            Self::Yaml { .. } | Self::Large { .. } | Self::Empty { .. } => self.to_string(),
+        };
+        let start = format!("{}: ", self.file());
+        text.strip_prefix(&start).unwrap_or(&text).to_owned()
+    }
+}
+
 /// Endings of the files that a directory stands for.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 

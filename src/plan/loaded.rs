@@ -38,7 +38,7 @@ impl<T> Presence<T> {
 }
 
 /// The objects from which a run starts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Roots {
     /// The run.
     pub buildrun: BuildRun,
@@ -58,7 +58,7 @@ pub struct SecretFacts {
 }
 
 /// Everything that one run depends on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Loaded {
     /// Run, Build and strategy.
     pub roots: Roots,

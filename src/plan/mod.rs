@@ -5,10 +5,12 @@
 //! `Loaded` → [`validate`] → `Checked` → [`expand`] → `Expansion`; `Seen` → [`observe`] → `Verdict`.
 //! Invariant: after [`validate`] nothing returns a `Result`.
 
+mod admission;
 mod checked;
 mod defaults;
 mod effective;
 pub mod explain;
+mod finding;
 mod formats;
 mod go_quote;
 pub mod identity;
@@ -33,19 +35,23 @@ mod step;
 mod substitution;
 mod texts;
 mod validate;
+mod warnings;
 
+pub use admission::admission;
 pub use checked::Checked;
 pub use effective::output_image;
+pub use finding::{Finding, Severity, Warning};
 pub use go_quote::go_quote;
 pub use kubernetes_names::dns_subdomain;
 pub use loaded::{ImageCommand, Loaded, NamespaceFacts, Presence, Roots, SecretFacts};
 pub use not_built::not_built;
 pub use observe::{Event, Next, Seen, Verdict, observe};
 pub use pod::{Expansion, SOURCE_VOLUME, TOKEN_VOLUME, expand};
-pub use references::{References, references};
+pub use references::{GENERATED_ACCOUNT, References, references};
 pub use refusal::{ObjectName, Refusal};
 pub use requests::{larger, nanos};
 pub use security::Decider;
 pub use settings::{ContainerTemplate, Requests, Settings};
 pub use step::Origin;
-pub use validate::{validate, validate_build};
+pub use validate::{validate, validate_build, validate_strategy};
+pub use warnings::{WARNINGS, build_warnings, buildrun_warnings, strategy_warnings, unknown_field};

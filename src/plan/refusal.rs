@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// An object by kind and name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct ObjectName {
     /// Kind, such as `BuildRun`.
     pub kind: &'static str,

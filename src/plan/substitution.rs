@@ -22,6 +22,20 @@ const ITEM: usize = 32;
 /// About what an environment variable for a Secret's or ConfigMap's key takes.
 const KEY_VARIABLE: usize = 200;
 
+/// What a reference by name may mean, in the order of [`Substitution::of`]'s values.
+pub const NAMED: [&str; 10] = [
+    "context.taskRun.name",
+    "context.taskRun.namespace",
+    "context.taskRun.uid",
+    "context.task.name",
+    "context.task.retry-count",
+    "workspaces.source.path",
+    "workspaces.source.bound",
+    "workspaces.source.volume",
+    "workspaces.source.claim",
+    "credentials.path",
+];
+
 /// The values of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Substitution {
@@ -39,18 +53,19 @@ impl Substitution {
             effective.param_values().into_iter().map(|(name, (value, ..))| (name, value)).collect();
         let declared = effective.strategy.map(|strategy| strategy.spec().parameters.as_slice());
         let unresolved = params.declare(declared.unwrap_or_default(), &given);
-        let named = BTreeMap::from([
-            ("context.taskRun.name", effective.executor()),
-            ("context.taskRun.namespace", effective.namespace().to_owned()),
-            ("context.taskRun.uid", effective.buildrun.metadata.uid.clone().unwrap_or_default()),
-            ("context.task.name", effective.executor()),
-            ("context.task.retry-count", "0".into()),
-            ("workspaces.source.path", SOURCE_ROOT.into()),
-            ("workspaces.source.bound", "true".into()),
-            ("workspaces.source.volume", SOURCE_VOLUME.into()),
-            ("workspaces.source.claim", String::new()),
-            ("credentials.path", CREDENTIALS_DIR.into()),
-        ]);
+        let values: [String; NAMED.len()] = [
+            effective.executor(),
+            effective.namespace().to_owned(),
+            effective.buildrun.metadata.uid.clone().unwrap_or_default(),
+            effective.executor(),
+            "0".into(),
+            SOURCE_ROOT.into(),
+            "true".into(),
+            SOURCE_VOLUME.into(),
+            String::new(),
+            CREDENTIALS_DIR.into(),
+        ];
+        let named = NAMED.into_iter().zip(values).collect();
         (Self { params, named, results: effective.results().into_iter().collect() }, unresolved)
     }
 

@@ -60,7 +60,7 @@ pub struct Expectations {
     pub literal: bool,
     /// The run is refused: `OBJECT: FIELD: REASON: MESSAGE` of each refusal, in order.
     #[serde(default)]
-    refused: Vec<String>,
+    pub refused: Vec<String>,
 }
 
 /// Settings that differ from the default.

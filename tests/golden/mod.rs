@@ -5,7 +5,7 @@
 //!
 //! A case is one file of `cases/`: the expectations first, then the objects. `INSTA_UPDATE=always` rewrites snapshots.
 
-mod expectations;
+pub mod expectations;
 mod mutations;
 mod print;
 
@@ -14,7 +14,7 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
-use slipway::local::{self, Files};
+use slipway::local::{self, Document, Files};
 use slipway::plan::explain::{Explanation, explain};
 use slipway::plan::{Expansion, Settings, expand, invariants, validate};
 use slipway_step::protocol::StepCommandLine;
@@ -64,8 +64,8 @@ fn there_are_enough_cases() {
     assert!(cases.unwrap().count() >= 80);
 }
 
-/// Loads, judges and expands the objects of a case, as `slipway render` does.
-pub fn run(case: &Path) -> (Expectations, Outcome) {
+/// What a case expects, and its objects.
+pub fn read(case: &Path) -> (Expectations, Vec<Document>) {
     let (mut documents, errors) = local::read(&[case.to_owned()]);
     assert!(errors.is_empty(), "{errors:?}");
     let expectations: Expectations = serde_json::from_value(documents.remove(0).value).unwrap();
@@ -76,6 +76,12 @@ pub fn run(case: &Path) -> (Expectations, Outcome) {
         assert!(errors.is_empty(), "{errors:?}");
         documents.extend(more);
     }
+    (expectations, documents)
+}
+
+/// Loads, judges and expands the objects of a case, as `slipway render` does.
+pub fn run(case: &Path) -> (Expectations, Outcome) {
+    let (expectations, documents) = read(case);
     let (files, mut located, notes) = Files::of(documents);
     let mut notes: Vec<String> = notes.into_iter().map(|note| note.0).collect();
     let (mut expansion, mut explanation) = (None, None);

@@ -120,7 +120,8 @@ pub fn output(site: &Site, spec: &BuildSpec) -> Vec<Refusal> {
     found
 }
 
-fn timestamp(site: &Site, spec: &BuildSpec) -> Option<Refusal> {
+/// A timestamp is a word or a number, and a source's needs a source.
+pub fn timestamp(site: &Site, spec: &BuildSpec) -> Option<Refusal> {
     let timestamp = spec.output.timestamp.as_deref()?;
     let (reason, message) = match timestamp {
         "" | "Zero" | "BuildTimestamp" => return None,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{SecurityContext, Volume};
 
+use super::build;
 use super::problems::Site;
 use crate::api::{Step, StepResources, Strategy, reasons};
 use crate::plan::effective::{Author, Effective, SourceOf};
@@ -55,13 +56,15 @@ impl Context<'_> {
         let resolved = self.resolved.filter(|_| texts.is_empty());
         found.extend(texts);
         found.extend(self.steps(resolved));
-        if self.resolved.is_none() {
-            let message = format!(
-                "build strategy: steps and volumes take more than {MAX_TEXT} bytes once their references are replaced; make the values shorter"
-            );
-            found.push(self.strategy("steps", message));
-        }
         found
+    }
+
+    /// Values that cannot be put into their places.
+    pub fn too_large(&self) -> Option<Refusal> {
+        let message = format!(
+            "build strategy: steps and volumes take more than {MAX_TEXT} bytes once their references are replaced; make the values shorter"
+        );
+        self.resolved.is_none().then(|| self.strategy("steps", message))
     }
 
     /// A refusal about the strategy's text.
@@ -79,8 +82,6 @@ impl Context<'_> {
 
     /// Environment and mounts of each step.
     fn merging(&self) -> Vec<Refusal> {
-        let merged: BTreeSet<&str> =
-            self.effective.env.iter().map(|(_, _, variable)| variable.name.as_str()).collect();
         let volumes: BTreeSet<&str> =
             self.effective.volumes.iter().map(|volume| volume.name.as_str()).collect();
         let mut found = Vec::new();
@@ -95,14 +96,8 @@ impl Context<'_> {
                     );
                     found.push(self.strategy(&field, message));
                 }
-                if merged.contains(variable.name.as_str()) {
-                    let strategy = go_quote(self.strategy.name());
-                    let message = format!(
-                        "build strategy: error(s) occurred merging environment variables into BuildStrategy {strategy} steps: environment variable {name} already exists"
-                    );
-                    found.push(self.strategy(&field, message));
-                }
             }
+            found.extend(self.clashes(index, step));
             for (at, mount) in step.volume_mounts.iter().enumerate() {
                 if !volumes.contains(mount.name.as_str()) {
                     let field = format!("steps[{index}].volumeMounts[{at}].name");
@@ -114,6 +109,32 @@ impl Context<'_> {
             }
         }
         found
+    }
+
+    /// Variables of Build and run that a step has too: one refusal for each step, with all of them in the order of Build and
+    /// run, as upstream has it.
+    fn clashes(&self, index: usize, step: &Step) -> Option<Refusal> {
+        let mut names = BTreeSet::new();
+        let own = |name: &str| step.env.iter().position(|variable| variable.name == name);
+        let variables = self.effective.env.iter().map(|(_, _, variable)| variable.name.as_str());
+        let clashes = variables.filter(|name| names.insert(*name));
+        let clashes: Vec<(usize, String)> = clashes
+            .filter_map(|name| Some((own(name)?, name)))
+            .map(|(at, name)| {
+                (at, format!("environment variable {} already exists", go_quote(name)))
+            })
+            .collect();
+        let at = clashes.first()?.0;
+        let messages: Vec<&str> = clashes.iter().map(|(_, message)| message.as_str()).collect();
+        let messages = match messages[..] {
+            [only] => only.to_owned(),
+            _ => format!("[{}]", messages.join(", ")),
+        };
+        let strategy = go_quote(self.strategy.name());
+        let message = format!(
+            "build strategy: error(s) occurred merging environment variables into BuildStrategy {strategy} steps: {messages}"
+        );
+        Some(self.strategy(&format!("steps[{index}].env[{at}].name"), message))
     }
 
     /// Of several mounts of one volume, the last says whether it is read-only.
@@ -153,6 +174,13 @@ impl Context<'_> {
 
     fn output(&self) -> Option<Refusal> {
         let (timestamp, author) = self.effective.timestamp()?;
+        let is_told = author == Author::Build
+            && self.effective.build.is_some()
+            && build::timestamp(&self.build_site, self.effective.spec).is_some();
+        if is_told {
+            // The Build's own rule has words for it already.
+            return None;
+        }
         let message = match timestamp {
             "Zero" | "BuildTimestamp" => return None,
             "SourceTimestamp" => match self.effective.source() {

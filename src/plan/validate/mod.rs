@@ -11,11 +11,13 @@ mod proof;
 mod scheduling;
 mod steps;
 mod strategy;
+mod strategy_alone;
 mod texts;
 
 use std::collections::BTreeSet;
 
 use problems::Site;
+pub use strategy_alone::validate_strategy;
 
 use super::checked::Checked;
 use super::effective::{Author, Effective};
@@ -380,6 +382,7 @@ fn with_build(
     // Names of objects are known once every reference in them is.
     let mounted = if texts.is_empty() { mounted(&context) } else { Vec::new() };
     found.extend(context.refusals(unresolved, texts));
+    found.extend(context.too_large());
     found.extend(mounted);
     found
 }

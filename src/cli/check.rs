@@ -1,0 +1,53 @@
+//! `slipway check`: what is wrong with objects in files, and what may be.
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
+use super::plan::tell;
+use super::{Error, Exit, FileArguments, Format, print_object, print_text};
+use crate::local;
+use crate::plan::{Settings, Severity};
+use crate::view;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  slipway check -f samples/hello
+  slipway check -f strategy.yaml -o json | jq -r '.findings[] | select(.severity == \"warning\").message'
+  kustomize build . | slipway check -f -
+
+Every BuildRun, Build, BuildStrategy and ClusterBuildStrategy is judged as if the files were all that was applied: a Build whose strategy is in none of them is refused, as its status would say. No BuildRun is implied.
+Secrets, ConfigMaps and ServiceAccounts that the files do not hold are assumed to exist and listed on standard error.
+A refusal names the object whose status would carry the reason, and file and field of the text at fault, which may stand in another object.
+Warnings never change the exit code; docs/check.md explains each.";
+
+#[derive(Debug, clap::Args)]
+pub struct CheckArguments {
+    #[command(flatten)]
+    files: FileArguments,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+/// How findings are printed.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Output {
+    /// A line for each finding
+    Text,
+    /// {"findings": [{"severity", "object", "file", "field", "reason", "message"}]}
+    Json,
+}
+
+pub fn check(arguments: &CheckArguments) -> Result<Exit, Error> {
+    let (documents, errors) = local::read(&arguments.files.files);
+    let checkup = local::check(documents, &errors, &Settings::default(), Timestamp::now());
+    tell(&checkup.notes);
+    match arguments.output {
+        Output::Text => print_text(&view::findings(&checkup.findings))?,
+        Output::Json => {
+            print_object("the findings", &json!({ "findings": checkup.findings }), Format::Json)?;
+        }
+    }
+    let is_refused = checkup.findings.iter().any(|finding| finding.severity == Severity::Refusal);
+    Ok(if is_refused { Exit::Refused } else { Exit::Done })
+}
