@@ -240,7 +240,12 @@ impl Files {
         let label = |name: &str| labels.and_then(|labels| labels.get(name)).and_then(Value::as_str);
         let word = label(ENFORCE);
         if let Some(version) = label(ENFORCE_VERSION).filter(|version| *version != "latest") {
-            let (file, name) = (&document.file, name_of(&document.value));
+            let file = &document.file;
+            let name = document
+                .value
+                .pointer("/metadata/name")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             notes.push(Note(format!(
                 "{file}: Namespace {name}: the newest version of its PodSecurity level counts here, not {version}"
             )));
