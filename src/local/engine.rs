@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::errors::Error as EngineError;
+use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -35,6 +36,8 @@ pub struct Engine {
 
 /// How long an answer may take. Making a container copies its whole image where the engine's storage cannot do better.
 const PATIENCE: Duration = Duration::from_mins(30);
+/// How long the first answer may take, after which nobody is taken to be there.
+const GREETING: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// The engine that the user named, else the first one that answers.
@@ -58,25 +61,34 @@ impl Engine {
     }
 
     async fn connect(url: &str) -> Result<Self, LocalError> {
-        let docker =
-            client(url).map_err(|source| LocalError::Address { url: url.into(), source })?;
-        let docker = docker.with_timeout(Duration::from_secs(10));
         let unreachable = |source| LocalError::Unreachable { url: url.into(), source };
-        let docker = docker.negotiate_version().await.map_err(unreachable)?;
-        let version = docker.version().await.map_err(unreachable)?;
-        let info = docker.info().await.asked(|| "say what it is".into())?;
+        let newest = client(url, API_DEFAULT_VERSION)?;
+        // Together, because podman takes half a second for each.
+        let asking = newest.clone().with_timeout(GREETING);
+        let (version, info) = futures_util::join!(asking.version(), asking.info());
+        let version = version.map_err(unreachable)?;
         let os = version.os.unwrap_or_else(|| "linux".into());
         if os != "linux" {
             return Err(LocalError::NotLinux { url: url.into(), os });
         }
         let is_podman =
             version.components.iter().flatten().any(|part| part.name.starts_with("Podman"));
+        let spoken = version.api_version.as_deref().and_then(api_version);
+        let docker = match spoken.filter(|spoken| spoken < API_DEFAULT_VERSION) {
+            Some(older) => client(url, &older)?,
+            None => newest,
+        };
+        let info = match info {
+            Ok(info) => info,
+            // It may have been asked in too new a version.
+            Err(_) => docker.info().await.asked(|| "say what it is".into())?,
+        };
         let options = info.security_options.unwrap_or_default();
         let rootless =
             options.iter().any(|option| option == "name=rootless" || option == "rootless");
         let old_cgroups = info.cgroup_version.is_some_and(|version| version.as_ref() == "1");
         Ok(Self {
-            docker: docker.with_timeout(PATIENCE),
+            docker,
             url: url.into(),
             flavour: if is_podman { Flavour::Podman } else { Flavour::Docker },
             rootless,
@@ -85,6 +97,11 @@ impl Engine {
             limits: !(rootless && old_cgroups),
         })
     }
+}
+
+fn api_version(text: &str) -> Option<ClientVersion> {
+    let (major, minor) = text.split_once('.')?;
+    Some(ClientVersion { major_version: major.parse().ok()?, minor_version: minor.parse().ok()? })
 }
 
 impl Engine {
@@ -113,31 +130,50 @@ impl std::fmt::Display for Chain<'_> {
     }
 }
 
-fn client(url: &str) -> Result<Docker, bollard::errors::Error> {
-    match url.split_once("://") {
-        // bollard wants a scheme before a path.
-        None if url.starts_with('/') => {
-            Docker::connect_with_unix(url, PATIENCE.as_secs(), API_DEFAULT_VERSION)
-        }
-        Some(("tcp" | "https", _)) => {
-            // An error means that somebody installed a provider before, which serves as well.
-            drop(rustls::crypto::ring::default_provider().install_default());
-            Docker::connect_with_host(url)
-        }
-        _ => Docker::connect_with_host(url),
-    }
+fn client(url: &str, version: &ClientVersion) -> Result<Docker, LocalError> {
+    let seconds = PATIENCE.as_secs();
+    let wants_tls = std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty());
+    let made = match url.split_once("://") {
+        // A path alone is a socket.
+        None if url.starts_with('/') => Docker::connect_with_unix(url, seconds, version),
+        Some(("unix", _)) => Docker::connect_with_unix(url, seconds, version),
+        Some(("tcp", _)) if wants_tls => with_tls(url, version),
+        Some(("https", _)) => with_tls(url, version),
+        Some(("tcp" | "http", _)) => Docker::connect_with_http(url, seconds, version),
+        _ => Err(EngineError::UnsupportedURISchemeError { uri: url.into() }),
+    };
+    made.map_err(|source| LocalError::Address { url: url.into(), source })
+}
+
+/// With the certificates that docker would use.
+fn with_tls(url: &str, version: &ClientVersion) -> Result<Docker, EngineError> {
+    // An error means that somebody installed a provider before, which serves as well.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let directory = variable("DOCKER_CERT_PATH")
+        .map(PathBuf::from)
+        .or_else(docker_config)
+        .ok_or(EngineError::NoHomePathError)?;
+    let [key, certificate, authority] =
+        ["key.pem", "cert.pem", "ca.pem"].map(|file| directory.join(file));
+    Docker::connect_with_ssl(url, &key, &certificate, &authority, PATIENCE.as_secs(), version)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn docker_config() -> Option<PathBuf> {
+    let config = variable("DOCKER_CONFIG").map(PathBuf::from);
+    config.or_else(|| Some(Path::new(&variable("HOME")?).join(".docker")))
 }
 
 /// Where engines are, in the order in which docker and podman look, with what said so.
 fn places() -> Vec<(&'static str, String)> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let Some(host) = variable("DOCKER_HOST") {
         return vec![("DOCKER_HOST", host)];
     }
     let home = variable("HOME").map(PathBuf::from);
-    let config = variable("DOCKER_CONFIG")
-        .map(PathBuf::from)
-        .or_else(|| home.as_ref().map(|home| home.join(".docker")));
+    let config = docker_config();
     let mut found = Vec::new();
     if let Some(url) =
         config.as_deref().and_then(|config| context(config, variable("DOCKER_CONTEXT")))
@@ -175,7 +211,9 @@ fn context(config: &Path, named: Option<String>) -> Option<String> {
     if name == "default" {
         return None;
     }
-    let folder: String = Sha256::digest(&name).iter().map(|byte| format!("{byte:02x}")).collect();
+    let folder = Sha256::digest(&name)
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let meta = read(config.join("contexts/meta").join(folder).join("meta.json"))?;
     meta["Endpoints"]["docker"]["Host"].as_str().map(String::from)
 }

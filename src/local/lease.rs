@@ -115,7 +115,9 @@ impl Lease {
                 stale.insert(run, lock);
             }
         }
-        remove(engine, &self.owner, |run| stale.contains_key(run)).await?;
+        if stale.keys().any(|run| made.contains(run)) {
+            remove(engine, &self.owner, |run| stale.contains_key(run)).await?;
+        }
         for run in stale.keys() {
             // Another run may have been quicker.
             drop(std::fs::remove_file(directory.join(run)));
@@ -217,10 +219,11 @@ async fn remove(engine: &Engine, owner: &str, of: impl Fn(&str) -> bool) -> Resu
             gone(removed).asked(|| "remove a container".into())?;
         }
     }
-    for name in found.iter().filter_map(|thing| thing.volume.as_deref()) {
+    let volumes = found.iter().filter_map(|thing| thing.volume.as_deref()).map(async |name| {
         let removed = engine.docker.remove_volume(name, None::<RemoveVolumeOptions>).await;
-        gone(removed).asked(|| format!("remove volume {name}"))?;
-    }
+        gone(removed).asked(|| format!("remove volume {name}"))
+    });
+    futures_util::future::try_join_all(volumes).await?;
     Ok(())
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Invariant: an image that cannot be had becomes the status that a kubelet would report, and so the same verdict.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use futures_util::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
@@ -52,7 +53,7 @@ pub async fn fetch_images(
     Ok(Err(Played { verdict, pod }))
 }
 
-/// One image after the other, as the pod names them; the first that cannot be had, with its container.
+/// All images at once; the first of the pod's that cannot be had, with its container.
 async fn fetch_all(
     engine: &Engine,
     pod: &Pod,
@@ -61,19 +62,23 @@ async fn fetch_all(
     let spec = pod.spec.iter();
     let containers =
         spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
-    let (mut images, mut seen) = (Images::new(), BTreeSet::new());
+    let mut wanted: Vec<(&str, Option<&str>, &str)> = Vec::new();
     for container in containers {
-        let image = container.image.clone().unwrap_or_default();
+        let image = container.image.as_deref().unwrap_or_default();
         let policy = container.image_pull_policy.as_deref();
-        if !seen.insert((image.clone(), policy)) {
-            continue;
+        if !wanted.iter().any(|known| (known.0, known.1) == (image, policy)) {
+            wanted.push((image, policy, &container.name));
         }
-        match fetch(engine, &image, policy, tell).await? {
-            Ok(facts) => {
-                images.insert(image, facts);
-            }
-            Err(failure) => return Ok(Err((container.name.clone(), failure))),
-        }
+    }
+    let fetched = wanted.iter().map(async |(image, policy, container)| {
+        Ok((*image, *container, fetch(engine, image, *policy, tell).await?))
+    });
+    let mut images = Images::new();
+    for (image, container, fetched) in try_join_all(fetched).await? {
+        match fetched {
+            Ok(facts) => images.insert(image.to_owned(), facts),
+            Err(failure) => return Ok(Err((container.to_owned(), failure))),
+        };
     }
     Ok(Ok(images))
 }
