@@ -58,8 +58,8 @@ fn layout(dir: &Path, packer: Option<&str>) -> PathBuf {
     let diff_id = large(&file, 300 * MIB);
     let mut media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
     if let Some(packer) = packer {
-        let packed = run(packer, &["-c", file.to_str().unwrap()]);
-        fs::write(&file, packed).unwrap();
+        let bytes = run(packer, &["-c", file.to_str().unwrap()]);
+        fs::write(&file, bytes).unwrap();
         media_type = format!("{media_type}+{packer}");
     }
     let layer = layout.file(&media_type, &file);
