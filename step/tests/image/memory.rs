@@ -52,10 +52,10 @@ fn large(file: &Path, size: u64) -> String {
     format!("sha256:{}", sha256(file))
 }
 
-fn layout(dir: &Path, packer: Option<&str>) -> PathBuf {
+fn layout(dir: &Path, size: u64, packer: Option<&str>) -> PathBuf {
     let layout = Layout::new(dir);
     let file = dir.join("layer");
-    let diff_id = large(&file, 300 * MIB);
+    let diff_id = large(&file, size);
     let mut media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
     if let Some(packer) = packer {
         let bytes = run(packer, &["-c", file.to_str().unwrap()]);
@@ -77,22 +77,20 @@ fn check(what: &str, arguments: &[&str]) {
 fn memory_does_not_grow_with_a_layer() {
     let registry = Registry::plain();
     let dir = tempdir().unwrap();
-    let layout = layout(&dir.path().join("layout"), None);
+    let layout = layout(&dir.path().join("layout"), 300 * MIB, None);
     let image = registry.image("large:1");
     let push = ["--push", layout.to_str().unwrap(), "--image", &image, "--insecure"];
     check("300 MiB in a layout", &push);
     let saved = dir.path().join("saved.tar");
-    check("saved", &[&push[..], &["--save", saved.to_str().unwrap()]].concat());
-    check("with another time", &[&push[..], &["--image-timestamp", "1"]].concat());
-    let in_registry = ["--image", &image, "--insecure", "--image-timestamp", "2"];
-    check("changed in the registry", &in_registry);
+    let save = ["--save", saved.to_str().unwrap(), "--image-timestamp", "1"];
+    check("saved with another time", &[&push[..], &save].concat());
 }
 
 #[test]
 fn memory_does_not_grow_with_what_a_layer_unpacks_to() {
     for packer in ["gzip", "zstd"] {
         let dir = tempdir().unwrap();
-        let layout = layout(&dir.path().join("layout"), Some(packer));
+        let layout = layout(&dir.path().join("layout"), 100 * MIB, Some(packer));
         let saved = dir.path().join("saved.tar");
         let save = ["--save", saved.to_str().unwrap(), "--image", "a", "--image-timestamp", "1"];
         let push = ["--push", layout.to_str().unwrap()];
@@ -122,5 +120,6 @@ fn memory_does_not_grow_with_an_archive() {
     let image = registry.image("large:2");
     let push = ["--push", output.to_str().unwrap(), "--image", &image, "--insecure"];
     check("80 MiB in an archive", &push);
-    check("with another time", &[&push[..], &["--image-timestamp", "1"]].concat());
+    let retime = ["--image", &image, "--insecure", "--image-timestamp", "1"];
+    check("changed in the registry", &retime);
 }
