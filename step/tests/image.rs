@@ -3,6 +3,7 @@
 mod blobs;
 mod fake;
 mod layout;
+mod memory;
 mod push;
 mod refusals;
 mod registry;

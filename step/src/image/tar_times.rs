@@ -123,7 +123,7 @@ impl<R: Read> Retimed<R> {
             self.next = Next::Rest;
             return Ok(false);
         }
-        if number(&header[CHECKSUM]) != Some(checksum(&header)) {
+        if !is_signed(&header) {
             return Err(corrupt("the checksum of a header is wrong"));
         }
         let kind = header[KIND];
@@ -284,6 +284,8 @@ fn number(field: &[u8]) -> Option<i64> {
             .try_fold(first, |number, byte| Some(number.checked_mul(256)? | i64::from(*byte)));
     }
     let text = std::str::from_utf8(field).ok()?.trim_matches([' ', '\0']);
+    // Some writers leave what was there before behind the end of the text.
+    let text = text.split('\0').next().unwrap_or_default().trim_end();
     if text.is_empty() { Some(0) } else { i64::from_str_radix(text, 8).ok() }
 }
 
@@ -300,13 +302,20 @@ fn field(number: i64) -> [u8; 12] {
 }
 
 /// The sum of all bytes, with blanks for the sum itself.
-fn checksum(header: &[u8; BLOCK]) -> i64 {
-    let sum = |bytes: &[u8]| bytes.iter().map(|byte| i64::from(*byte)).sum::<i64>();
-    sum(header) - sum(&header[CHECKSUM]) + 8 * i64::from(b' ')
+fn checksum(header: &[u8; BLOCK], value: fn(u8) -> i64) -> i64 {
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| value(*byte)).sum::<i64>();
+    sum(header) - sum(&header[CHECKSUM]) + 8 * value(b' ')
+}
+
+/// Whether the checksum is right; old writers took bytes for numbers with a sign.
+fn is_signed(header: &[u8; BLOCK]) -> bool {
+    let found = number(&header[CHECKSUM]);
+    found == Some(checksum(header, i64::from))
+        || found == Some(checksum(header, |byte| i64::from(byte.cast_signed())))
 }
 
 fn sign(header: &mut [u8; BLOCK]) {
-    let text = format!("{:06o}\0 ", checksum(header));
+    let text = format!("{:06o}\0 ", checksum(header, i64::from));
     header[CHECKSUM].copy_from_slice(text.as_bytes());
 }
 
@@ -314,6 +323,9 @@ fn sign(header: &mut [u8; BLOCK]) {
 mod tests {
     use std::process::Command;
 
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use rstest::rstest;
 
     use super::*;
@@ -377,7 +389,8 @@ mod tests {
     #[case::gnu_with_more_times(&["--format=gnu", "--incremental"])]
     #[case::posix(&["--format=posix"])]
     #[case::posix_global(&["--format=posix", "--pax-option=globexthdr.name=g,comment=x,mtime=1234567890.5"])]
-    #[case::posix_sparse(&["--format=posix", "--sparse", "--sparse-version=0.1"])]
+    #[case::posix_sparse(&["--format=posix", "--sparse"])]
+    #[case::posix_sparse_of_old(&["--format=posix", "--sparse", "--sparse-version=0.1"])]
     fn only_times_change(#[case] format: &[&str]) {
         let archive = made_by_tar(format);
         let (first, is_changed) = retime(&archive, TIME).unwrap();
@@ -419,6 +432,48 @@ mod tests {
         let first = archive.entries().unwrap().next().unwrap().unwrap();
         if let Ok(seconds) = u64::try_from(seconds) {
             assert_eq!(first.header().mtime().unwrap(), seconds);
+        }
+    }
+
+    fn kind() -> impl Strategy<Value = u8> {
+        prop_oneof![9 => select(b"xgLKSD0125\0"), 1 => any::<u8>()]
+    }
+
+    fn number_field() -> impl Strategy<Value = [u8; 12]> {
+        prop_oneof![9 => (0..1200_i64).prop_map(field), 1 => any::<[u8; 12]>()]
+    }
+
+    /// Bytes, or what may stand in an extended header.
+    fn content() -> impl Strategy<Value = Vec<u8>> {
+        let records = "([0-9]{1,2} (mtime|size)=[0-9]{0,9}\n){0,4}";
+        prop_oneof![
+            vec(any::<u8>(), 0..600),
+            records.prop_map(|text| {
+                let mut bytes = text.into_bytes();
+                bytes.resize(BLOCK, 0);
+                bytes
+            }),
+            Just(vec![0; BLOCK]),
+            Just([&b"20 mtime=1700000001\n"[..], &[0; 492]].concat()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_archive_ends_the_program(
+            entries in vec((kind(), number_field(), number_field(), content()), 0..6),
+            seconds in any::<i64>(),
+        ) {
+            let mut archive = Vec::new();
+            for (kind, size, time, content) in entries {
+                let mut block = header(kind, &size);
+                block[MODIFIED].copy_from_slice(&time);
+                archive.extend(signed(block));
+                archive.extend(content);
+            }
+            if let Ok((bytes, _)) = retime(&archive, seconds) {
+                prop_assert!(!retime(&bytes, seconds).unwrap().1);
+            }
         }
     }
 

@@ -55,7 +55,7 @@ pub enum OciError {
         media_type: String,
     },
     /// There is no room for what must be kept for a while, or for the result.
-    #[error("write {path:?}")]
+    #[error("write {path:?}; this user must be able to write there, and it must have room")]
     Write {
         /// The file.
         path: PathBuf,

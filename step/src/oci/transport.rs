@@ -300,3 +300,74 @@ pub(super) async fn retry<T>(attempt: impl AsyncFn() -> Result<T, Failure>) -> R
 pub(super) fn is_unauthorized(response: &Response) -> bool {
     response.status() == StatusCode::UNAUTHORIZED
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::net::TcpListener;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("7", Some(7))]
+    #[case(" 0 ", Some(0))]
+    #[case("Tue, 14 Nov 2023 22:13:25 GMT", Some(5))]
+    #[case("Tue, 14 Nov 2023 22:13:10 GMT", Some(0))]
+    #[case("soon", None)]
+    #[case("-1", None)]
+    fn a_pause_is_seconds_or_a_date(#[case] text: &str, #[case] seconds: Option<u64>) {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        assert_eq!(parse_pause(text, now), seconds.map(Duration::from_secs));
+    }
+
+    /// Runs on a clock that jumps ahead whenever everybody waits.
+    fn at_once<T>(future: impl Future<Output = T>) -> T {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.unwrap().block_on(future)
+    }
+
+    #[test]
+    fn a_server_that_never_answers_is_given_up() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v2/", server.local_addr().unwrap());
+        let outcome = at_once(async {
+            // The clock may not jump over connecting.
+            tokio::time::resume();
+            let request = client(Scheme::Http).unwrap().get(url);
+            let sending = send(request);
+            let mut sending = pin!(sending);
+            let connected = tokio::task::spawn_blocking(move || server.accept().unwrap());
+            let connection = tokio::select! {
+                connection = connected => connection.unwrap(),
+                _ = &mut sending => panic!("there was an answer"),
+            };
+            tokio::time::pause();
+            let begin = tokio::time::Instant::now();
+            let outcome = sending.await;
+            drop(connection);
+            (outcome, begin.elapsed())
+        });
+        assert!(matches!(outcome.0, Err(Failure::Silence)), "{:?}", outcome.0);
+        assert!(outcome.1 <= PATIENCE + Duration::from_secs(1));
+        assert!(!Failure::Silence.may_pass());
+    }
+
+    #[test]
+    fn an_upload_may_be_slow_while_it_moves() {
+        at_once(async {
+            let progress = Progress::default();
+            let slow = async {
+                for _ in 0..20 {
+                    tokio::time::sleep(PATIENCE * 9 / 10).await;
+                    progress.report();
+                }
+            };
+            progress.guard(slow).await.unwrap();
+            let stuck = progress.guard(pending::<()>()).await;
+            assert!(matches!(stuck, Err(Failure::Silence)));
+        });
+    }
+}

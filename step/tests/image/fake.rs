@@ -12,6 +12,8 @@ pub(super) enum Fault {
     Answer(&'static str),
     /// Cut, once a client has sent so many bytes.
     CutAfter(u64),
+    /// Cut, once the registry has sent so many bytes.
+    CutAnswer(u64),
 }
 
 /// Passes connections on to a registry without TLS, but first lives through its faults, one after another.
@@ -32,7 +34,7 @@ pub(super) fn in_front_of(registry: u16, faults: Vec<Fault>) -> u16 {
 fn pass_on(
     mut client: TcpStream,
     registry: u16,
-    faults: &Mutex<VecDeque<Fault>>,
+    faults: &Arc<Mutex<VecDeque<Fault>>>,
 ) -> io::Result<()> {
     if wants_tls(&client)? {
         return client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
@@ -43,8 +45,9 @@ fn pass_on(
         return client.write_all(answer.as_bytes());
     }
     let mut server = TcpStream::connect(("127.0.0.1", registry))?;
-    let (mut back_from, mut back_to) = (server.try_clone()?, client.try_clone()?);
-    thread::spawn(move || drop(io::copy(&mut back_from, &mut back_to)));
+    let (back_from, back_to) = (server.try_clone()?, client.try_clone()?);
+    let back_faults = Arc::clone(faults);
+    thread::spawn(move || drop(pass_back(back_from, back_to, &back_faults)));
     let mut from_client = client.try_clone()?;
     while let Some(limit) = cut(faults) {
         let passed = io::copy(&mut (&mut from_client).take(limit), &mut server)?;
@@ -56,6 +59,24 @@ fn pass_on(
     }
     io::copy(&mut from_client, &mut server)?;
     server.shutdown(Shutdown::Write)
+}
+
+fn pass_back(
+    mut server: TcpStream,
+    mut client: TcpStream,
+    faults: &Mutex<VecDeque<Fault>>,
+) -> io::Result<()> {
+    let limit = match faults.lock().unwrap().front() {
+        Some(&Fault::CutAnswer(bytes)) => bytes,
+        _ => u64::MAX,
+    };
+    let passed = io::copy(&mut (&mut server).take(limit), &mut client)?;
+    if passed == limit {
+        faults.lock().unwrap().pop_front();
+        server.shutdown(Shutdown::Both)?;
+        client.shutdown(Shutdown::Both)?;
+    }
+    Ok(())
 }
 
 /// After how many bytes the next connection is cut.

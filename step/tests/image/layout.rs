@@ -134,3 +134,20 @@ pub(super) fn noise(length: usize) -> Vec<u8> {
     bytes.truncate(length);
     bytes
 }
+
+/// A docker archive written entry by entry.
+pub(super) fn archive(file: &Path, entries: &[(&str, &[u8])], links: &[(&str, &str)]) {
+    let mut builder = tar::Builder::new(fs::File::create(file).unwrap());
+    for (name, content) in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, name, *content).unwrap();
+    }
+    for (name, target) in links {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        builder.append_link(&mut header, name, target).unwrap();
+    }
+    builder.finish().unwrap();
+}

@@ -1,17 +1,15 @@
 //! What is pushed, and what is written down about it.
 
 use std::fs;
-use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use super::layout::{INDEX, Layout, noise, simple, tar};
+use super::layout::{INDEX, Layout, archive, noise, simple, tar};
 use super::registry::Registry;
-use super::tools::{process, run, skopeo_config, skopeo_raw, step};
+use super::tools::{process, run, skopeo_config, skopeo_raw};
 
 fn blob_bytes(layout: &Path, digest: &str) -> Vec<u8> {
     fs::read(layout.join("blobs").join(digest.replace(':', "/"))).unwrap()
@@ -175,23 +173,6 @@ fn an_archive_as_docker_saves_it_is_pushed() {
     assert_eq!(log.lines().filter(|line| line.starts_with("exists sha256:")).count(), 3, "{log}");
 }
 
-/// A docker archive written entry by entry.
-fn archive(file: &Path, entries: &[(&str, &[u8])], links: &[(&str, &str)]) {
-    let mut builder = tar::Builder::new(fs::File::create(file).unwrap());
-    for (name, content) in entries {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        builder.append_data(&mut header, name, *content).unwrap();
-    }
-    for (name, target) in links {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Symlink);
-        header.set_size(0);
-        builder.append_link(&mut header, name, target).unwrap();
-    }
-    builder.finish().unwrap();
-}
-
 #[test]
 fn layers_of_an_archive_may_be_compressed_or_links() {
     let registry = Registry::plain();
@@ -272,68 +253,4 @@ fn an_image_that_the_strategy_pushed_is_changed_in_the_registry() {
         serde_json::from_slice(&fs::read(pulled.join("index.json")).unwrap()).unwrap();
     assert_eq!(pulled["manifests"][0]["mediaType"], INDEX);
     assert_eq!(pulled["manifests"][0]["digest"], fs::read_to_string(&digest).unwrap());
-}
-
-/// The most memory that the program ever had, in KiB.
-fn peak_memory(arguments: &[&str]) -> u64 {
-    let mut child = step().args(arguments).stderr(Stdio::piped()).spawn().unwrap();
-    let status_file = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    let status = loop {
-        // A process that has just ended has no memory to speak of.
-        let text = fs::read_to_string(&status_file).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        if let Some(kib) = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()) {
-            peak = u64::max(peak, kib);
-        }
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    };
-    let mut log = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    assert!(status.success(), "{log}");
-    assert!(peak > 0);
-    peak
-}
-
-#[test]
-fn memory_does_not_grow_with_a_layer() {
-    const LIMIT: u64 = 64 << 10;
-    let registry = Registry::plain();
-    let dir = tempdir().unwrap();
-
-    let layout = Layout::new(&dir.path().join("layout"));
-    let large = dir.path().join("large");
-    fs::File::create(&large).unwrap().set_len(300 << 20).unwrap();
-    let diff_id = format!("sha256:{}", super::tools::sha256(&large));
-    let layer = layout.file("application/vnd.oci.image.layer.v1.tar", &large);
-    let image = layout.image_of("amd64", &[layer], &[diff_id]);
-    let layout = layout.finish(&[image]);
-    let image = registry.image("large:1");
-    let peak = peak_memory(&["--push", layout.to_str().unwrap(), "--image", &image, "--insecure"]);
-    println!("300 MiB in a layout: peak {peak} KiB");
-    assert!(peak < LIMIT, "{peak} KiB");
-
-    let output = dir.path().join("output");
-    fs::create_dir(&output).unwrap();
-    let content = vec![0; 80 << 20];
-    fs::write(&large, &content).unwrap();
-    let diff_id = format!("sha256:{}", super::tools::sha256(&large));
-    let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff_id]}}).to_string();
-    let manifest = json!([{"Config": "config.json", "Layers": ["layer.tar"]}]).to_string();
-    archive(
-        &output.join("image.tar"),
-        &[
-            ("layer.tar", &content),
-            ("config.json", config.as_bytes()),
-            ("manifest.json", manifest.as_bytes()),
-        ],
-        &[],
-    );
-    let image = registry.image("large:2");
-    let peak = peak_memory(&["--push", output.to_str().unwrap(), "--image", &image, "--insecure"]);
-    println!("80 MiB in an archive: peak {peak} KiB");
-    assert!(peak < LIMIT, "{peak} KiB");
 }

@@ -33,6 +33,8 @@ pub(super) struct Options {
     pub(super) password: bool,
     /// Has a certificate of its own CA for 127.0.0.1 and localhost.
     pub(super) tls: bool,
+    /// Has a certificate that nobody but itself has signed.
+    pub(super) self_signed: bool,
     /// More lines below `http:`.
     pub(super) http: &'static str,
     /// More lines at the end.
@@ -146,8 +148,12 @@ impl Drop for Registry {
 
 fn configuration(dir: &TempDir, options: &Options) -> String {
     let mut parts = vec![BASE, options.http];
-    if options.tls {
-        make_certificates(dir);
+    if options.tls || options.self_signed {
+        if options.self_signed {
+            make_self_signed_certificate(dir);
+        } else {
+            make_certificates(dir);
+        }
         parts.push("  tls: {certificate: ROOT/server.crt, key: ROOT/server.key}\n");
     }
     if options.password {
@@ -160,19 +166,31 @@ fn configuration(dir: &TempDir, options: &Options) -> String {
     parts.concat().replace("ROOT", dir.path().to_str().unwrap())
 }
 
+const KEY: [&str; 7] =
+    ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+const NAMES: &str = "subjectAltName=IP:127.0.0.1,DNS:localhost";
+
+fn make_self_signed_certificate(dir: &TempDir) {
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let mut server = vec!["req", "-x509", "-subj", "/CN=registry", "-addext", NAMES];
+    let (key, certificate) = (file("server.key"), file("server.crt"));
+    server.extend(KEY);
+    server.extend(["-keyout", &key, "-out", &certificate]);
+    run("openssl", &server);
+}
+
 fn make_certificates(dir: &TempDir) {
     let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
     let mut ca = vec!["req", "-x509", "-subj", "/CN=test CA"];
     let (ca_key, ca_certificate) = (file("ca.key"), file("ca.crt"));
-    ca.extend(key);
+    ca.extend(KEY);
     ca.extend(["-keyout", &ca_key, "-out", &ca_certificate]);
     run("openssl", &ca);
     let (server_key, server_certificate) = (file("server.key"), file("server.crt"));
     let mut server =
         vec!["req", "-x509", "-subj", "/CN=registry", "-CA", &ca_certificate, "-CAkey", &ca_key];
-    server.extend(key);
-    server.extend(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]);
+    server.extend(KEY);
+    server.extend(["-addext", NAMES]);
     server.extend(["-addext", "basicConstraints=critical,CA:FALSE"]);
     server.extend(["-keyout", &server_key, "-out", &server_certificate]);
     run("openssl", &server);

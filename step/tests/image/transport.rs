@@ -1,7 +1,9 @@
 //! Passwords, certificates, plain HTTP, and registries that have a bad day.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 
 use rstest::rstest;
 use serde_json::json;
@@ -10,7 +12,7 @@ use tempfile::tempdir;
 use super::fake::{Fault, Server, answer, answer_with, header, in_front_of, proxy_to};
 use super::layout::simple;
 use super::registry::{Options, PASSWORD, Registry, USER};
-use super::tools::{Ran, finish, process, run, skopeo_raw, step};
+use super::tools::{Ran, finish, process, run, skopeo_config, skopeo_raw, step};
 
 const BUSY: &str =
     "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -84,9 +86,11 @@ fn a_secret_for_another_registry_is_refused_before_anything_is_sent() {
     );
 }
 
-#[test]
-fn an_unknown_certificate_is_refused() {
-    let registry = Registry::start(&Options { tls: true, ..Options::default() });
+#[rstest]
+#[case::of_an_unknown_authority(Options { tls: true, ..Options::default() })]
+#[case::of_its_own(Options { self_signed: true, ..Options::default() })]
+fn an_unknown_certificate_is_refused(#[case] options: Options) {
+    let registry = Registry::start(&options);
     let image = registry.image("a:1");
     let log = push(&image, &[]).failed(1);
     assert!(log.contains("the certificate of registry 127.0.0.1:"), "{log}");
@@ -151,6 +155,79 @@ fn a_bad_moment_passes(#[case] faults: fn() -> Vec<Fault>) {
     let log = push(&format!("127.0.0.1:{port}/a:1"), &["--insecure=true"]).succeeded().log;
     assert!(log.contains("trying again in 500ms"), "{log}");
     assert!(!skopeo_raw(&registry.image("a:1")).is_empty());
+}
+
+/// A registry that answers every request in another way the first time it gets it.
+fn moody(answers: &'static [(&'static str, &'static [(&'static str, &'static str)])]) -> Server {
+    let seen = Mutex::new(BTreeSet::new());
+    Server::start(move |_, request| {
+        let line = request.lines().next().unwrap().to_owned();
+        let mut seen = seen.lock().unwrap();
+        if seen.insert(line.clone()) {
+            let (status, headers) = answers[seen.len() % answers.len()];
+            return answer(status, headers);
+        }
+        match line.split(' ').next() {
+            Some("HEAD") => answer("404 Not Found", &[]),
+            Some("POST") => answer("202 Accepted", &[("Location", "/upload")]),
+            Some("PUT") => answer("201 Created", &[]),
+            _ => answer("200 OK", &[]),
+        }
+    })
+}
+
+#[test]
+fn every_request_may_fail_once() {
+    let registry = moody(&[
+        ("429 Too Many Requests", &[("Retry-After", "1")]),
+        ("500 Internal Server Error", &[]),
+        ("502 Bad Gateway", &[]),
+        ("503 Service Unavailable", &[("Retry-After", "Tue, 14 Nov 2023 22:13:25 GMT")]),
+        ("504 Gateway Timeout", &[]),
+    ]);
+    let image = format!("127.0.0.1:{}/a:1", registry.port);
+    let log = push(&image, &["--insecure"]).succeeded().log;
+    assert_eq!(registry.requests("GET /v2/ ").len(), 2);
+    assert_eq!(registry.requests("HEAD /v2/a/blobs/").len(), 6);
+    assert_eq!(registry.requests("PUT /v2/a/manifests/1 ").len(), 2);
+    // An upload that failed begins anew, with a place of its own.
+    assert_eq!(registry.requests("PUT /upload?digest=").len(), 6);
+    // All blobs begin by the same line, so that one fails once in all.
+    assert_eq!(registry.requests("POST /v2/a/blobs/uploads/ ").len(), 1 + 6);
+    assert!(log.contains("429 Too Many Requests; trying again in 1s"), "{log}");
+}
+
+#[rstest]
+#[case("400 Bad Request")]
+#[case("403 Forbidden")]
+#[case("404 Not Found")]
+#[case("405 Method Not Allowed")]
+#[case("413 Payload Too Large")]
+fn what_will_not_pass_is_not_tried_again(#[case] status: &'static str) {
+    let registry = Server::start(move |_, request| match request.split(' ').next() {
+        Some("HEAD") => answer("404 Not Found", &[]),
+        Some("POST") => answer("202 Accepted", &[("Location", "/upload")]),
+        Some("PUT") if !request.contains("/manifests/") => answer("201 Created", &[]),
+        Some("PUT") => answer_with(status, &[], "no"),
+        _ => answer("200 OK", &[]),
+    });
+    let image = format!("127.0.0.1:{}/a:1", registry.port);
+    let log = push(&image, &["--insecure"]).failed(1);
+    assert!(log.contains(&format!("{status}: no")), "{log}");
+    assert_eq!(registry.requests("PUT /v2/a/manifests/1 ").len(), 1, "{log}");
+}
+
+#[test]
+fn a_download_that_breaks_off_begins_anew() {
+    let source = Registry::plain();
+    let kept = source.image("a:1");
+    push(&kept, &["--insecure"]).succeeded();
+    let port = in_front_of(source.port, vec![Fault::CutAnswer(100_000)]);
+    let image = format!("127.0.0.1:{port}/a:1");
+    let arguments = ["--insecure", "--image", &image, "--image-timestamp", "1700000000"];
+    let log = process(&arguments).succeeded().log;
+    assert!(log.contains("trying again in 500ms"), "{log}");
+    assert_eq!(skopeo_config(&kept)["created"], "2023-11-14T22:13:20Z");
 }
 
 #[test]
