@@ -118,7 +118,7 @@ fn request(arguments: &RunHereArguments) -> Result<Request, Refused> {
             }
         }
         Err(refusals) => {
-            problems.extend(refusals.into_iter().map(|refusal| plan::line(&files.locate(refusal))))
+            problems.extend(refusals.into_iter().map(|refusal| plan::line(&files.locate(refusal))));
         }
     }
     Err(Refused { problems, notes })
@@ -174,7 +174,7 @@ async fn here(arguments: &RunHereArguments, request: Request) -> Result<Exit, Er
     let engine = Engine::find(arguments.engine.as_deref()).await?;
     let lease = Lease::take()?;
     lease.clear_stale(&engine).await?;
-    let outcome = under_lease(arguments, request, &engine, &lease, stop).await;
+    let outcome = Box::pin(under_lease(arguments, request, &engine, &lease, stop)).await;
     if arguments.keep {
         lease.keep()?;
     } else {
@@ -198,7 +198,7 @@ async fn under_lease(
     let console = Console::new(&request.pod, std::io::stderr(), Manner::of_stderr());
     let shown = console::show(console, news);
     let image = request.image.clone();
-    let played = play(arguments, request, engine, lease, &tell, stop).await;
+    let played = Box::pin(play(arguments, request, engine, lease, &tell, stop)).await;
     drop(tell);
     let console = shown.await.map_err(|error| Error::Runtime(error.into()))?;
     // Without an ending it clears its lines, so that the error stands alone.
@@ -254,7 +254,7 @@ async fn play(
         load: settings.save_image,
         network: arguments.network.clone(),
     };
-    Ok(local::play(engine, lease, play, tell, stop).await?)
+    Ok(Box::pin(local::play(engine, lease, play, tell, stop)).await?)
 }
 
 /// The first signal asks for an end, the next one wants it at once.

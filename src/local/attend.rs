@@ -1,13 +1,16 @@
 //! One container from its start to its end: its log, and how it ended.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::time::Duration;
 
 use bollard::container::LogOutput;
+use bollard::errors::Error as EngineError;
 use bollard::models::ContainerState;
 use bollard::query_parameters::{
-    InspectContainerOptions, LogsOptionsBuilder, WaitContainerOptions,
+    AttachContainerOptionsBuilder, InspectContainerOptions, WaitContainerOptions,
 };
-use futures_util::StreamExt as _;
+use futures_util::stream::{Stream, StreamExt as _};
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -20,14 +23,25 @@ use super::sandbox::Sandbox;
 
 /// Longest line that is told at once; longer ones come in pieces.
 const MOST_LINE: usize = 64 << 10;
+/// How often, and how soon again, a container is looked at that has closed its output.
+const LOOKS: usize = 10;
+/// How many more looks a container gets that is being buried.
+const PATIENCE: usize = 1000;
+const PAUSE: Duration = Duration::from_millis(10);
 
-/// What a container does now.
+/// What a container does now. Podman has a state between the end and the burial of a container for which Docker has no word, and
+/// which passes.
 pub async fn state(engine: &Engine, id: &str) -> Result<State, LocalError> {
-    let inspected = engine
-        .docker
-        .inspect_container(id, None::<InspectContainerOptions>)
-        .await
-        .asked(|| "look at a container".into())?;
+    let look = || engine.docker.inspect_container(id, None::<InspectContainerOptions>);
+    let mut inspected = look().await;
+    for _ in 0..PATIENCE {
+        if !matches!(inspected, Err(EngineError::JsonDataError { .. })) {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        inspected = look().await;
+    }
+    let inspected = inspected.asked(|| "look at a container".into())?;
     let state = inspected.state.unwrap_or_default();
     let started = time(state.started_at.as_ref());
     Ok(match (state.running, started) {
@@ -51,49 +65,65 @@ fn time(text: Option<&String>) -> Option<Timestamp> {
     text?.parse().ok().filter(|time: &Timestamp| time.as_second() > 0)
 }
 
+/// What a container prints, from its first byte on.
+pub type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, EngineError>> + Send>>;
+
+/// Listens to a container that has not started yet.
+pub async fn attach(engine: &Engine, id: &str) -> Result<Output, EngineError> {
+    let options =
+        AttachContainerOptionsBuilder::new().stdout(true).stderr(true).stream(true).build();
+    Ok(engine.docker.attach_container(id, Some(options)).await?.output)
+}
+
 /// Waits for the container's end; its log has been told in full by then.
 pub async fn until_end(
     engine: &Engine,
     sandbox: &Sandbox,
     id: &str,
     name: &str,
+    output: Output,
     tell: &UnboundedSender<Happening>,
 ) -> Result<State, LocalError> {
-    let (logged, waited) = futures_util::join!(follow(engine, id, name, tell), wait(engine, id));
-    waited?;
-    logged?;
-    let mut state = state(engine, id).await?;
+    follow(output, name, tell).await?;
+    let mut state = wait(engine, id).await?;
     if let State::Ended(ended) = &mut state {
         ended.message = sandbox.own_text(engine, name, TERMINATION_FILE).await?;
     }
     Ok(state)
 }
 
-async fn wait(engine: &Engine, id: &str) -> Result<(), LocalError> {
+/// A container whose output has ended is about to end, and asking now and then is quicker than podman's own waiting, which looks
+/// four times a second.
+async fn wait(engine: &Engine, id: &str) -> Result<State, LocalError> {
+    for _ in 0..LOOKS {
+        if let ended @ State::Ended(_) = state(engine, id).await? {
+            return Ok(ended);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
     let mut answers = engine.docker.wait_container(id, None::<WaitContainerOptions>);
     match answers.next().await {
         // A container that ends with anything but 0.
-        Some(Err(bollard::errors::Error::DockerContainerWaitError { .. })) => Ok(()),
-        Some(outcome) => outcome.map(drop).asked(|| "wait for a container".into()),
-        None => Ok(()),
+        Some(Ok(_) | Err(EngineError::DockerContainerWaitError { .. })) | None => {}
+        Some(Err(source)) => {
+            return Err(LocalError::Engine { what: "wait for a container".into(), source });
+        }
     }
+    state(engine, id).await
 }
 
 async fn follow(
-    engine: &Engine,
-    id: &str,
+    mut output: Output,
     name: &str,
     tell: &UnboundedSender<Happening>,
 ) -> Result<(), LocalError> {
-    let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
-    let mut logs = engine.docker.logs(id, Some(options));
     // Each stream has lines of its own.
     let mut lines: BTreeMap<bool, Vec<u8>> = BTreeMap::new();
     let say = |text: Vec<u8>| {
         // Nobody listens any more once the run has ended.
         drop(tell.send(Happening::Line { container: name.to_owned(), text }));
     };
-    while let Some(chunk) = logs.next().await {
+    while let Some(chunk) = output.next().await {
         let chunk = chunk.asked(|| format!("read the log of {name}"))?;
         let line = lines.entry(matches!(chunk, LogOutput::StdErr { .. })).or_default();
         for byte in chunk.into_bytes() {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an image is looked up once a run, and its users are read once for good: they belong to its content.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use bollard::auth::DockerCredentials;
 use bollard::errors::Error as EngineError;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    CreateContainerOptions, CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder,
     RemoveContainerOptionsBuilder,
 };
 use docker_credential::DockerCredential;
@@ -22,6 +22,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::engine::Engine;
 use super::error::{Asked as _, LocalError, is_absent, words};
 use super::happening::Happening;
+use super::lease::{Lease, container_name};
 use crate::plan::ImageCommand;
 use slipway_step::oci::Reference;
 
@@ -114,7 +115,7 @@ async fn pull(
     tell: &UnboundedSender<Happening>,
 ) -> Result<Result<(), PullFailure>, LocalError> {
     let options = CreateImageOptionsBuilder::new().from_image(image).build();
-    let credentials = credentials(image)?;
+    let credentials = credentials(image);
     let mut progress = engine.docker.create_image(Some(options), None, credentials);
     let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let say = |done, total| {
@@ -156,35 +157,35 @@ async fn pull(
 }
 
 /// The user's credentials for the registry of an image; nothing where there are none.
-fn credentials(image: &str) -> Result<Option<DockerCredentials>, LocalError> {
-    let Ok(reference) = image.parse::<Reference>() else { return Ok(None) };
+fn credentials(image: &str) -> Option<DockerCredentials> {
+    let reference = image.parse::<Reference>().ok()?;
     // Docker Hub has a key of its own, and so it is known to those who hand out credentials.
     let server = match reference.registry() {
         "docker.io" | "index.docker.io" => "https://index.docker.io/v1/",
         host => host,
     };
-    let found = match docker_credential::get_credential(server) {
-        Ok(found) => found,
-        // Neither a configuration nor credentials in it: nobody logged in.
-        Err(_) => return Ok(None),
-    };
+    // Neither a configuration nor credentials in it: nobody logged in.
+    let found = docker_credential::get_credential(server).ok()?;
     let credentials =
         DockerCredentials { serveraddress: Some(server.into()), ..DockerCredentials::default() };
-    Ok(Some(match found {
+    Some(match found {
         DockerCredential::UsernamePassword(username, password) => {
             DockerCredentials { username: Some(username), password: Some(password), ..credentials }
         }
         DockerCredential::IdentityToken(token) => {
             DockerCredentials { identitytoken: Some(token), ..credentials }
         }
-    }))
+    })
 }
+
+/// Name of the container that is made to read an image's users.
+pub const USERS_CONTAINER: &str = "users";
 
 /// Who the image knows. Read from a container that is never started, and kept in the cache of this user.
 pub async fn users(
     engine: &Engine,
     image: &ImageFacts,
-    labels: &HashMap<String, String>,
+    lease: &Lease,
 ) -> Result<ImageUsers, LocalError> {
     let cached = cache(image);
     let known = cached.as_ref().and_then(|path| fs::read(path).ok());
@@ -194,15 +195,13 @@ pub async fn users(
     let body = ContainerCreateBody {
         image: Some(image.id.clone()),
         cmd: Some(vec!["never-started".into()]),
-        labels: Some(labels.clone()),
+        labels: Some(lease.labels()),
         ..ContainerCreateBody::default()
     };
-    let container = engine
-        .docker
-        .create_container(None::<CreateContainerOptions>, body)
-        .await
-        .asked(|| format!("make a container of {}", image.id))?
-        .id;
+    let name = container_name(lease.id(), USERS_CONTAINER);
+    let options = CreateContainerOptionsBuilder::new().name(&name).build();
+    let made = engine.docker.create_container(Some(options), body).await;
+    let container = made.asked(|| format!("make a container of {}", image.id))?.id;
     let users = ImageUsers {
         passwd: text(engine, &container, "/etc/passwd").await?,
         group: text(engine, &container, "/etc/group").await?,

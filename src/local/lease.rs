@@ -11,9 +11,9 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveVolumeOptions,
+    ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
 };
+use futures_util::future::{join_all, try_join_all};
 use tempfile::NamedTempFile;
 
 use super::engine::Engine;
@@ -23,6 +23,8 @@ use super::error::{Asked as _, LocalError, is_absent, status_code};
 pub const RUN_LABEL: &str = "slipway.dev/run";
 /// Label of everything that is made on behalf of somebody, with that user and machine.
 pub const OWNER_LABEL: &str = "slipway.dev/owner";
+/// Label of a run's first volume, with the names of the containers that are made for it.
+pub const CONTAINERS_LABEL: &str = "slipway.dev/containers";
 /// Label of a container, with its name in the pod.
 pub const CONTAINER_LABEL: &str = "slipway.dev/container";
 
@@ -55,8 +57,7 @@ impl Lease {
                 Ok(()) | Err(TryLockError::WouldBlock) => continue,
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
-            let name = file.path().file_name().unwrap_or_default().to_string_lossy();
-            let id = name.to_lowercase();
+            let id = id_of(&file.path().file_name().unwrap_or_default().to_string_lossy());
             return Ok(Self { id, owner: owner(&directory), file });
         }
     }
@@ -87,7 +88,8 @@ impl Lease {
     /// Removes everything that was made under this lease.
     pub async fn clear(&self, engine: &Engine) -> Result<(), LocalError> {
         let name = self.name();
-        remove(engine, &self.owner, |run| run == name).await
+        let made = made(engine, &self.owner).await?;
+        remove(engine, made.iter().filter(|(run, _)| **run == name)).await
     }
 
     /// Leaves everything that was made to the user, who removes it by its label.
@@ -103,21 +105,18 @@ impl Lease {
     pub async fn clear_stale(&self, engine: &Engine) -> Result<(), LocalError> {
         let directory = directory()?;
         let failed = |source| LocalError::Lease { path: directory.display().to_string(), source };
-        let made: BTreeSet<String> =
-            made(engine, &self.owner).await?.into_iter().filter_map(|thing| thing.run).collect();
-        let mut runs = made.clone();
+        let made = made(engine, &self.owner).await?;
+        let mut runs: BTreeSet<String> = made.keys().cloned().collect();
         for entry in std::fs::read_dir(&directory).map_err(failed)? {
             runs.insert(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
         }
         let mut stale = BTreeMap::new();
         for run in runs {
-            if let Some(lock) = stale_lock(&directory.join(&run), made.contains(&run)) {
+            if let Some(lock) = stale_lock(&directory.join(&run), made.contains_key(&run)) {
                 stale.insert(run, lock);
             }
         }
-        if stale.keys().any(|run| made.contains(run)) {
-            remove(engine, &self.owner, |run| stale.contains_key(run)).await?;
-        }
+        remove(engine, made.iter().filter(|(run, _)| stale.contains_key(*run))).await?;
         for run in stale.keys() {
             // Another run may have been quicker.
             drop(std::fs::remove_file(directory.join(run)));
@@ -126,17 +125,22 @@ impl Lease {
     }
 }
 
+/// A run that nobody holds.
+struct Stale {
+    _lock: Option<File>,
+}
+
 /// The file of a run that nobody holds, locked until its things are removed; or that there is no file.
-fn stale_lock(path: &Path, left_things: bool) -> Option<Option<File>> {
+fn stale_lock(path: &Path, left_things: bool) -> Option<Stale> {
     match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Stale { _lock: None }),
         // Whoever cannot be asked is taken to be alive.
         Err(_) => None,
         Ok(mut file) => {
             file.try_lock().ok()?;
             let mut content = Vec::new();
             file.read_to_end(&mut content).ok()?;
-            (content != KEPT || !left_things).then_some(Some(file))
+            (content != KEPT || !left_things).then_some(Stale { _lock: Some(file) })
         }
     }
 }
@@ -167,64 +171,74 @@ fn owner(directory: &Path) -> String {
     format!("{host}:{}", directory.display())
 }
 
+/// What was made for one run.
+#[derive(Debug, Default)]
 struct Made {
-    run: Option<String>,
-    container: Option<String>,
-    is_sandbox: bool,
-    volume: Option<String>,
+    volumes: Vec<String>,
+    /// The containers as the run's volumes name them; some may not have been made.
+    containers: Vec<String>,
 }
 
-async fn made(engine: &Engine, owner: &str) -> Result<Vec<Made>, LocalError> {
+/// Everything of this owner's, by run.
+///
+/// The volumes tell: they are there before any container is. Podman's list of containers cannot be read while one of them is
+/// between its end and its burial.
+async fn made(engine: &Engine, owner: &str) -> Result<BTreeMap<String, Made>, LocalError> {
     let filters = HashMap::from([("label", vec![format!("{OWNER_LABEL}={owner}")])]);
-    let label = |labels: &Option<HashMap<String, String>>, name: &str| {
-        labels.as_ref().and_then(|labels| labels.get(name).cloned())
-    };
-    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let containers =
-        engine.docker.list_containers(Some(options)).await.asked(|| "list containers".into())?;
     let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
-    let volumes =
-        engine.docker.list_volumes(Some(options)).await.asked(|| "list volumes".into())?;
-    let mut found: Vec<Made> = containers
-        .into_iter()
-        .map(|container| Made {
-            run: label(&container.labels, RUN_LABEL),
-            is_sandbox: label(&container.labels, CONTAINER_LABEL).is_none(),
-            container: container.id,
-            volume: None,
-        })
-        .collect();
-    found.extend(volumes.volumes.into_iter().flatten().map(|volume| Made {
-        run: volume.labels.get(RUN_LABEL).cloned(),
-        is_sandbox: false,
-        container: None,
-        volume: Some(volume.name),
-    }));
+    let listed = engine.docker.list_volumes(Some(options)).await.asked(|| "list volumes".into())?;
+    let mut found: BTreeMap<String, Made> = BTreeMap::new();
+    for volume in listed.volumes.into_iter().flatten() {
+        let Some(run) = volume.labels.get(RUN_LABEL) else { continue };
+        let made = found.entry(run.clone()).or_default();
+        let containers =
+            volume.labels.get(CONTAINERS_LABEL).map(String::as_str).unwrap_or_default();
+        made.containers
+            .extend(containers.split(',').filter(|name| !name.is_empty()).map(String::from));
+        made.volumes.push(volume.name);
+    }
     Ok(found)
 }
 
-/// Containers first: a volume in use cannot be removed.
-async fn remove(engine: &Engine, owner: &str, of: impl Fn(&str) -> bool) -> Result<(), LocalError> {
-    let mut found = made(engine, owner).await?;
-    found.retain(|thing| thing.run.as_deref().is_some_and(&of));
-    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    // The sandbox last: podman keeps it for as long as others share its network.
-    for is_sandbox in [false, true] {
-        let removals = found
-            .iter()
-            .filter(|thing| thing.is_sandbox == is_sandbox)
-            .filter_map(|thing| thing.container.as_deref())
-            .map(|id| engine.docker.remove_container(id, Some(options.clone())));
-        for removed in futures_util::future::join_all(removals).await {
+async fn remove(
+    engine: &Engine,
+    made: impl Iterator<Item = (&String, &Made)>,
+) -> Result<(), LocalError> {
+    for (run, Made { volumes, containers }) in made {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let removals = containers.iter().map(async |container| {
+            let name = container_name(&id_of(run), container);
+            engine.docker.remove_container(&name, Some(options.clone())).await
+        });
+        for removed in join_all(removals).await {
             gone(removed).asked(|| "remove a container".into())?;
         }
+        // The sandbox after those that share its network, the volumes after those that use them.
+        let sandbox = sandbox_name(&id_of(run));
+        gone(engine.docker.remove_container(&sandbox, Some(options)).await)
+            .asked(|| "remove the pod's sandbox".into())?;
+        let removals = volumes.iter().map(async |name| {
+            let removed = engine.docker.remove_volume(name, None::<RemoveVolumeOptions>).await;
+            gone(removed).asked(|| format!("remove volume {name}"))
+        });
+        try_join_all(removals).await?;
     }
-    let volumes = found.iter().filter_map(|thing| thing.volume.as_deref()).map(async |name| {
-        let removed = engine.docker.remove_volume(name, None::<RemoveVolumeOptions>).await;
-        gone(removed).asked(|| format!("remove volume {name}"))
-    });
-    futures_util::future::try_join_all(volumes).await?;
     Ok(())
+}
+
+/// The id of the run whose lock is in a file of this name.
+fn id_of(file: &str) -> String {
+    file.to_lowercase()
+}
+
+/// Name in the engine of the container that has the network.
+pub fn sandbox_name(id: &str) -> String {
+    format!("slipway-{id}")
+}
+
+/// Name in the engine of a container of the pod.
+pub fn container_name(id: &str, container: &str) -> String {
+    format!("slipway-{id}-{container}")
 }
 
 /// What somebody else has removed, or is removing, is as good as removed.

@@ -18,14 +18,14 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use super::attend;
+use super::attend::{self, Output};
 use super::container::{self, Given, Ready, ids};
 use super::contents::Contents;
 use super::engine::Engine;
 use super::error::{Asked as _, LocalError, is_absent, status_code, words};
 use super::happening::Happening;
 use super::images::{self, ImageFacts, ImageUsers};
-use super::lease::Lease;
+use super::lease::{Lease, container_name};
 use super::pod_state::{DEADLINE, PodState, State};
 use super::pod_volumes::{self, MadeVolumes, PodVolumes};
 use super::sandbox::{self, Sandbox};
@@ -90,8 +90,17 @@ pub async fn play(
     stop: watch::Receiver<Stop>,
 ) -> Result<Played, LocalError> {
     let state = PodState::new(play.pod.clone(), play.started);
-    let mut stage = Stage { engine, lease, play, tell, stop, state, ids: BTreeMap::new() };
-    stage.run().await
+    let mut performance = Stage {
+        engine,
+        lease,
+        play,
+        tell,
+        stop,
+        state,
+        ids: BTreeMap::new(),
+        outputs: BTreeMap::new(),
+    };
+    performance.run().await
 }
 
 struct Stage<'a> {
@@ -103,6 +112,8 @@ struct Stage<'a> {
     state: PodState,
     /// The engine's names of the containers.
     ids: BTreeMap<String, String>,
+    /// What those print that were made and are not attended to yet.
+    outputs: BTreeMap<String, Output>,
 }
 
 /// Everything that was made before a container was.
@@ -138,7 +149,7 @@ impl Stage<'_> {
         if let Some(path) = self.play.load.clone()
             && played.verdict.status.has_succeeded()
         {
-            let archive = self.saved_image(&scene, &path).unwrap_or(path);
+            let archive = Self::saved_image(&scene, &path).unwrap_or(path);
             upload::load(self.engine, &scene.sandbox, &archive).await?;
         }
         Ok(played)
@@ -163,7 +174,7 @@ impl Stage<'_> {
         }
         let mut users = BTreeMap::new();
         for (name, image) in &self.play.images {
-            users.insert(name.clone(), images::users(self.engine, image, &labels).await?);
+            users.insert(name.clone(), images::users(self.engine, image, self.lease).await?);
         }
         let mut ready = Vec::new();
         let mut broken = Vec::new();
@@ -291,7 +302,7 @@ impl Stage<'_> {
     }
 
     /// Where the sandbox has what image-processing saved.
-    fn saved_image(&self, scene: &Scene, path: &str) -> Option<String> {
+    fn saved_image(scene: &Scene, path: &str) -> Option<String> {
         let step = scene.ready.last()?;
         step.container.volume_mounts.iter().flatten().find_map(|mount| {
             let below = path.strip_prefix(&mount.mount_path)?.strip_prefix('/')?;
@@ -311,7 +322,7 @@ impl Stage<'_> {
             })
             .collect();
         let made = containers.iter().zip(bodies).map(async |(ready, body)| {
-            let name = sandbox::name_of(self.lease, &ready.container.name);
+            let name = container_name(self.lease.id(), &ready.container.name);
             (ready.container.name.clone(), sandbox::create(self.engine, &name, body).await)
         });
         let mut fine = true;
@@ -338,13 +349,19 @@ impl Stage<'_> {
         let started = containers.iter().map(async |ready| {
             let name = &ready.container.name;
             let id = &self.ids[name];
-            let started =
-                self.engine.docker.start_container(id, None::<StartContainerOptions>).await;
-            (name.clone(), started)
+            let started = async {
+                let output = attend::attach(self.engine, id).await?;
+                self.engine.docker.start_container(id, None::<StartContainerOptions>).await?;
+                Ok(output)
+            };
+            (name.clone(), started.await)
         });
         for (name, started) in join_all(started).await {
             match started {
-                Ok(()) => self.state.set(&name, State::Running { since: Timestamp::now() }),
+                Ok(output) => {
+                    self.outputs.insert(name.clone(), output);
+                    self.state.set(&name, State::Running { since: Timestamp::now() });
+                }
                 Err(error) => fine &= self.cannot_start(&name, error)?,
             }
         }
@@ -398,8 +415,10 @@ impl Stage<'_> {
                     upload::done(engine, &id).await.map(|()| News::None)
                 }));
             }
+            let Some(output) = self.outputs.remove(&name) else { continue };
             tasks.push(Box::pin(async move {
-                let state = attend::until_end(engine, &scene.sandbox, &id, &name, tell).await?;
+                let state =
+                    attend::until_end(engine, &scene.sandbox, &id, &name, output, tell).await?;
                 Ok(News::State(name, state))
             }));
         }

@@ -17,6 +17,8 @@ use super::config_error::ConfigError;
 use super::contents::Contents;
 use super::engine::Engine;
 use super::error::{Asked as _, LocalError};
+use super::images::USERS_CONTAINER;
+use super::lease::CONTAINERS_LABEL;
 use super::volume_files::{VolumeContent, volume_files};
 use crate::plan::{TOKEN_VOLUME, nanos};
 
@@ -115,7 +117,9 @@ pub async fn make(
     let mut volumes = PodVolumes { engine: BTreeMap::new(), pod: BTreeMap::new() };
     let (mut fillings, mut limited, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     let name = |volume: &str| format!("slipway-{run}-{volume}");
-    volumes.add(engine, DISK, &name(DISK), HashMap::new(), labels).await?;
+    let mut first = labels.clone();
+    first.insert(CONTAINERS_LABEL.into(), container_names(pod).join(","));
+    volumes.add(engine, DISK, &name(DISK), HashMap::new(), &first).await?;
     volumes.add(engine, MEMORY, &name(MEMORY), in_memory(None), labels).await?;
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         let content = match volume_files(volume, pod, contents, &engine.machine()) {
@@ -169,6 +173,15 @@ pub async fn make(
     }
     fillings.extend(volumes.sub_paths(pod));
     Ok(Ok(MadeVolumes { volumes, fillings, limited, left_out }))
+}
+
+/// Every container that is made beside the sandbox.
+fn container_names(pod: &Pod) -> Vec<&str> {
+    let spec = pod.spec.iter();
+    let containers =
+        spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+    let names = containers.map(|container| container.name.as_str());
+    names.chain([USERS_CONTAINER]).collect()
 }
 
 fn kind(volume: &Volume, content: Option<VolumeContent>) -> Kind {

@@ -16,7 +16,7 @@ use slipway_step::protocol::hold::{self, HoldCommand, SizeLimit};
 use super::engine::Engine;
 use super::error::{Asked as _, LocalError};
 use super::images::{ImageFacts, text};
-use super::lease::Lease;
+use super::lease::{Lease, sandbox_name};
 use super::pod_volumes::{Filling, Limited, SANDBOX_ROOT, own_path};
 
 /// The running sandbox.
@@ -70,7 +70,7 @@ impl Sandbox {
             }),
             ..ContainerCreateBody::default()
         };
-        let name = format!("slipway-{}", lease.id());
+        let name = sandbox_name(lease.id());
         let id = create(engine, &name, body).await.asked(|| "make the pod's sandbox".into())?;
         engine
             .docker
@@ -113,8 +113,8 @@ impl Sandbox {
     /// The ids that containers of this engine may have, as the kernel tells the sandbox.
     pub async fn id_range(&self, engine: &Engine) -> Result<Option<IdRange>, LocalError> {
         self.first_line(engine, |line| {
-            let (last_uid, last_gid) = hold::parse_ids(line)?;
-            Some(IdRange { last_uid, last_gid })
+            let (uid, gid) = hold::parse_ids(line)?;
+            Some(IdRange { last_uid: uid, last_gid: gid })
         })
         .await
     }
@@ -175,9 +175,4 @@ fn archive(fillings: &[Filling]) -> io::Result<Vec<u8>> {
         archive.append_data(&mut header, &filling.path, bytes)?;
     }
     archive.into_inner()
-}
-
-/// Name in the engine of one container of the pod.
-pub fn name_of(lease: &Lease, container: &str) -> String {
-    format!("slipway-{}-{container}", lease.id())
 }
