@@ -27,6 +27,7 @@ END_OF_FILE
 [storage]
 driver = "$(podman_storage_driver "$directory")"
 graphroot = "$directory/storage"
+rootless_storage_path = "$directory/storage"
 runroot = "$directory/run/containers"
 END_OF_FILE
     echo 'unqualified-search-registries = ["docker.io"]' >"$directory/registries.conf"
@@ -59,12 +60,12 @@ podman_storage_driver() { # directory
 
 engine_request() { # engine method path curl-argument...
     local engine=$1 method=$2 path=$3
-    local -a where=("http://${engine#tcp://}/v1.40$path")
+    local -a address=("http://${engine#tcp://}/v1.40$path")
     shift 3
     if [[ $engine == unix://* ]]; then
-        where=(--unix-socket "${engine#unix://}" "http://localhost/v1.40$path")
+        address=(--unix-socket "${engine#unix://}" "http://localhost/v1.40$path")
     fi
-    curl --silent --show-error --noproxy '*' --fail-with-body --request "$method" "${where[@]}" "$@"
+    curl --silent --show-error --noproxy '*' --fail-with-body --request "$method" "${address[@]}" "$@"
 }
 
 engine_answers() { # engine
