@@ -161,7 +161,7 @@ demo_show() {
     say 'what skopeo finds in the registry'
     found=$(skopeo inspect --no-creds --tls-verify=false --raw "docker://$image" | sha256sum | cut -d ' ' -f 1)
     skopeo inspect --no-creds --tls-verify=false "docker://$image"
-    [ "$pushed" = "$image@sha256:$found" ] || fail "slipway run told of $pushed, but the registry has $image@sha256:$found"
+    [ "$pushed" = "${image%:latest}@sha256:$found" ] || fail "slipway run told of $pushed, but the registry has sha256:$found as $image"
     echo "the registry has what slipway run told of: $pushed"
 }
 
