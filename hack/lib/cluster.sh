@@ -102,7 +102,7 @@ cluster_reset() {
 cluster_images() {
     cluster_require_up
     export PATH=$cluster_state/bin:$PATH CONTAINERD_ADDRESS=$cluster_socket
-    images_load
+    images_for images_import
 }
 
 cluster_start() { # component
@@ -143,7 +143,7 @@ cluster_env() {
         printf 'export SLIPWAY_KUBECONFIG_%s=%q\n' "${user^^}" "$cluster_state/kubeconfig-$user"
     done
     printf 'export PATH=%q:"$PATH"\n' "$cluster_state/bin"
-    services_env
+    services_env SLIPWAY_
 }
 
 # --- small things -----------------------------------------------------------------------------------------------------------------

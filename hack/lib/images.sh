@@ -1,17 +1,19 @@
-# The images of the test cluster, built here and imported into containerd. Sourced after packages.sh and services.sh, not run.
+# The images of the tests, built here for the cluster and the engines alike. Sourced after packages.sh and services.sh, not run.
 #
-# images_load is for callers; it needs ctr on PATH and CONTAINERD_ADDRESS in the environment.
+# images_for COMMAND… builds what is not in the cache and calls COMMAND… REFERENCE CONTENT ARCHIVE for each image; images_import is such
+# a command, for containerd. It needs ctr on PATH and CONTAINERD_ADDRESS in the environment.
 # The images hold the tests' certificate authority, so that what runs in them trusts the test servers.
 #
-# Invariant: each image is built from a directory and kept as one archive named by that directory's content; an image whose content is
-# in the cluster already is not touched. The layers below a change are kept too, so a new slipway-step costs one small layer.
+# Invariant: each image is built from a directory and kept as one archive named by that directory's content; where that content is
+# loaded already nothing is touched. The layers below a change are kept too, so a new slipway-step costs one small layer.
 
 images_cache=$services_cache/images
 images_contexts=$images_cache/contexts
 images_source=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
-images_load() (
+images_for() ( # command...
     set -euo pipefail
+    images_command=("$@")
     umask 022
     need_packages buildah busybox-static ca-certificates
     mkdir -p "$images_cache"
@@ -53,7 +55,7 @@ images_context() { # name
 
 images_certificates() { # name
     mkdir "$images_contexts/$1/certificates"
-    cp "$services_directory/authority/ca.crt" "$images_contexts/$1/certificates/slipway-test.crt"
+    cp "$services_authority_directory/ca.crt" "$images_contexts/$1/certificates/slipway-test.crt"
 }
 
 # Stands in for upstream's image of that name in the samples.
@@ -87,15 +89,18 @@ images_one() { # name reference
     # The recipe of the base counts too.
     key=$({ declare -f images_bootstrap images_build && cd "$images_contexts/$name" && find . -type f -exec sha256sum {} + | sort; } | sha256sum | cut -c1-24)
     archive=$images_cache/$name-$key.tar
-    if [ -n "$(ctr --namespace k8s.io images list --quiet "name==\"$reference\",labels.\"slipway.dev/content\"==$key")" ]; then
-        return
-    fi
     if [ ! -s "$archive" ]; then
         echo "building image $reference" >&2
         images_build "$name" "$reference" "$archive"
     fi
-    ctr --namespace k8s.io images import "$archive" >/dev/null
-    ctr --namespace k8s.io images label "$reference" "slipway.dev/content=$key" >/dev/null
+    "${images_command[@]}" "$reference" "$key" "$archive"
+}
+
+images_import() { # reference content archive
+    if [ -z "$(ctr --namespace k8s.io images list --quiet "name==\"$1\",labels.\"slipway.dev/content\"==$2")" ]; then
+        ctr --namespace k8s.io images import "$3" >/dev/null
+        ctr --namespace k8s.io images label "$1" "slipway.dev/content=$2" >/dev/null
+    fi
 }
 
 images_build() { # name reference archive

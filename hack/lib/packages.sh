@@ -1,7 +1,7 @@
 # Debian packages that a script needs. Sourced, not run.
 #
 # unpacked_program PACKAGE PATH prints where a server's program is. Packages of servers are unpacked, not installed: installed,
-# they would start them for everybody.
+# they would start them for everybody. unpacked_package PACKAGE does the same for any files.
 # need_packages PACKAGE… installs what is missing. On a terminal it asks first; elsewhere it installs only with SLIPWAY_YES=1 (or a script's --yes).
 
 need_packages() {
@@ -68,32 +68,52 @@ packages_apt() {
 
 # The installed program, else one unpacked into the cache with the packages that it misses.
 unpacked_program() { # package path
+    local root libraries
     if [ -x "/$2" ]; then
         echo "/$2"
         return
     fi
-    local release cache root archive simulation packages libraries
+    root=$(unpacked_package "$1") || return
+    if [ ! -x "$root/start" ]; then
+        libraries=$(uname -m)-linux-gnu
+        printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$root/usr/lib/$libraries:$root/lib/$libraries" "$root/$2" >"$root/start.new"
+        chmod 0755 "$root/start.new"
+        mv "$root/start.new" "$root/start"
+    fi
+    echo "$root/start"
+}
+
+# Prints the directory that holds the files of a package and of those that it misses.
+unpacked_package() { # package
+    local -a as_root=()
+    local release cache root archive
     release=$(. /etc/os-release && echo "$ID-$VERSION_ID")
     cache=${XDG_CACHE_HOME:-$HOME/.cache}/slipway/unpacked
     root=$cache/$1-$release
-    if [ ! -x "$root/start" ]; then
-        rm -rf "$root" "$root.new"
+    if [ ! -d "$root" ]; then
+        command -v apt-get >/dev/null || packages_fail "install the Debian package $1, or what holds the same program" || return
+        if [ "$EUID" -ne 0 ]; then
+            as_root=(sudo)
+        fi
+        rm -rf "$root.new"
         mkdir -p "$root.new/archives"
         (
             cd "$root.new/archives" || exit
-            apt-get --quiet update || exit
-            simulation=$(LC_ALL=C apt-get --simulate install --no-install-recommends "$1") || exit
-            mapfile -t packages < <(awk '/^Inst /{print $2}' <<<"$simulation")
-            apt-get --quiet -o APT::Sandbox::User=root download "${packages[@]}" || exit
+            unpacked_download "$1" || { packages_apt update && unpacked_download "$1"; } || exit
             for archive in *.deb; do
                 dpkg-deb --extract "$archive" .. || exit
             done
         ) >"$cache/$1.log" 2>&1 || packages_fail "$1 cannot be had, see $cache/$1.log" || return
         rm -rf "$root.new/archives"
-        libraries=$(uname -m)-linux-gnu
-        printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$root/usr/lib/$libraries:$root/lib/$libraries" "$root/$2" >"$root.new/start"
-        chmod 0755 "$root.new/start"
         mv "$root.new" "$root"
     fi
-    echo "$root/start"
+    echo "$root"
+}
+
+unpacked_download() { # package
+    local simulation
+    local -a packages
+    simulation=$(LC_ALL=C apt-get --simulate install --no-install-recommends "$1") || return
+    mapfile -t packages < <(awk '/^Inst /{print $2}' <<<"$simulation")
+    apt-get --quiet -o APT::Sandbox::User=root download "${packages[@]:-$1}"
 }

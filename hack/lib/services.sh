@@ -1,7 +1,8 @@
 # The servers that builds talk to in tests: two registries, Git over ssh, http and https. Sourced, not run.
 #
-# services_start, services_stop, services_env (prints export lines) are for callers; services_authority only makes the certificates.
-# Everything listens on the pod bridge, which must exist before services_start. Needs need_packages of packages.sh.
+# services_start, services_stop, services_env PREFIX (prints export lines) are for callers; services_authority only makes the authority.
+# Everything listens on services_address, which must exist before services_start, and lies below services_directory: the cluster's unless
+# a caller sets others. Needs need_packages of packages.sh.
 #
 # Invariant: nothing on this machine changes but files below the state and cache directories: servers are unpacked, not installed,
 # because their packages would start them for everybody; the user "git" exists only in the servers' own mount namespace.
@@ -10,6 +11,8 @@
 services_address=10.244.0.1
 services_cache=${XDG_CACHE_HOME:-$HOME/.cache}/slipway
 services_directory=${XDG_STATE_HOME:-$HOME/.local/state}/slipway/cluster/services
+# One for all, because the images hold it.
+services_authority_directory=$services_directory/authority
 services_source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 services_git_uid=64022
 services_git_flags=(--repositories /srv/repositories --user reader --password-file /srv/password --public-url https://git.slipway.test:8443)
@@ -20,6 +23,7 @@ services_start() (
     need_packages ca-certificates git openssh-client openssl util-linux
     mkdir -p "$directory"/{git,logs,run,registry/storage,registry-tls/storage}
     services_authority
+    services_certificates
     services_passwords
     services_ssh_keys
     services_gitserver
@@ -61,32 +65,32 @@ services_stop() {
     done
 }
 
-services_env() {
+services_env() { # prefix
     local directory=$services_directory name
     local -A values=(
-        [SLIPWAY_CA]=$directory/authority/ca.crt
-        [SLIPWAY_REGISTRY]=registry.slipway.test:5000
-        [SLIPWAY_REGISTRY_ADDRESS]=$services_address:5000
-        [SLIPWAY_REGISTRY_TLS]=registry-tls.slipway.test:5443
-        [SLIPWAY_REGISTRY_TLS_ADDRESS]=$services_address:5443
-        [SLIPWAY_REGISTRY_USER]=builder
-        [SLIPWAY_REGISTRY_PASSWORD_FILE]=$directory/registry-tls/password
-        [SLIPWAY_REGISTRY_AUTH]=$directory/registry-tls/auth.json
-        [SLIPWAY_REGISTRY_WRONG_AUTH]=$directory/registry-tls/wrong-auth.json
-        [SLIPWAY_GIT_SSH]=ssh://git@git.slipway.test
-        [SLIPWAY_GIT_SCP]=git@git.slipway.test
-        [SLIPWAY_GIT_SSH_KEY]=$directory/ssh/client
-        [SLIPWAY_GIT_WRONG_SSH_KEY]=$directory/ssh/wrong
-        [SLIPWAY_GIT_KNOWN_HOSTS]=$directory/ssh/known_hosts
-        [SLIPWAY_GIT_HTTP]=http://git.slipway.test:8080
-        [SLIPWAY_GIT_HTTPS]=https://git.slipway.test:8443
-        [SLIPWAY_GIT_USER]=reader
-        [SLIPWAY_GIT_PASSWORD_FILE]=$directory/git/password
-        [SLIPWAY_GIT_REPOSITORIES]=$directory/git/repositories
-        [SLIPWAY_SERVICES_LOGS]=$directory/logs
+        [CA]=$services_authority_directory/ca.crt
+        [REGISTRY]=registry.slipway.test:5000
+        [REGISTRY_ADDRESS]=$services_address:5000
+        [REGISTRY_TLS]=registry-tls.slipway.test:5443
+        [REGISTRY_TLS_ADDRESS]=$services_address:5443
+        [REGISTRY_USER]=builder
+        [REGISTRY_PASSWORD_FILE]=$directory/registry-tls/password
+        [REGISTRY_AUTH]=$directory/registry-tls/auth.json
+        [REGISTRY_WRONG_AUTH]=$directory/registry-tls/wrong-auth.json
+        [GIT_SSH]=ssh://git@git.slipway.test
+        [GIT_SCP]=git@git.slipway.test
+        [GIT_SSH_KEY]=$directory/ssh/client
+        [GIT_WRONG_SSH_KEY]=$directory/ssh/wrong
+        [GIT_KNOWN_HOSTS]=$directory/ssh/known_hosts
+        [GIT_HTTP]=http://git.slipway.test:8080
+        [GIT_HTTPS]=https://git.slipway.test:8443
+        [GIT_USER]=reader
+        [GIT_PASSWORD_FILE]=$directory/git/password
+        [GIT_REPOSITORIES]=$directory/git/repositories
+        [SERVICES_LOGS]=$directory/logs
     )
     for name in $(printf '%s\n' "${!values[@]}" | sort); do
-        printf 'export %s=%q\n' "$name" "${values[$name]}"
+        printf 'export %s=%q\n' "$1$name" "${values[$name]}"
     done
 }
 
@@ -99,32 +103,38 @@ services_fail() {
 
 # One authority for all TLS servers; the test images trust it. Kept until it is about to end.
 services_authority() {
-    local directory=$services_directory authority=$services_directory/authority
+    local authority=$services_authority_directory
     need_packages openssl
     if [ -s "$authority/ca.crt" ] && openssl x509 -in "$authority/ca.crt" -noout -checkend 604800 >/dev/null; then
         return
     fi
-    # They hold the certificates that are replaced.
-    services_end git
-    services_end registry-tls
-    rm -rf "$authority" "$directory/tls" "$directory/git/tls"
-    mkdir -p "$authority" "$directory/tls" "$directory/git/tls"
+    rm -rf "$authority"
+    mkdir -p "$authority"
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj '/CN=Slipway test authority' \
         -addext 'basicConstraints=critical,CA:true' -addext 'keyUsage=critical,keyCertSign,cRLSign' \
         -keyout "$authority/ca.key" -out "$authority/new.crt" 2>"$authority/log" || services_fail "no authority, see $authority/log" || return
-    services_certificate "$directory/tls/registry" registry-tls.slipway.test || return
-    services_certificate "$directory/git/tls/git" git.slipway.test || return
-    chgrp $services_git_uid "$directory/git/tls/git.key"
-    chmod 0640 "$directory/git/tls/git.key"
-    # Last, because its presence means that all of them are there.
+    # Last, because its presence means that the key is there.
     mv "$authority/new.crt" "$authority/ca.crt"
 }
 
-services_certificate() { # file-without-ending name
-    local file=$1 name=$2 authority=$services_directory/authority
+# A server that has the old certificate ends, to be started with the new one.
+services_certificates() {
+    services_certificate registry-tls "$services_directory/tls/registry" registry-tls.slipway.test || return
+    services_certificate git "$services_directory/git/tls/git" git.slipway.test || return
+    chgrp $services_git_uid "$services_directory/git/tls/git.key"
+    chmod 0640 "$services_directory/git/tls/git.key"
+}
+
+services_certificate() { # server file-without-ending name
+    local file=$2 name=$3 authority=$services_authority_directory
+    if openssl verify -CAfile "$authority/ca.crt" "$file.crt" >/dev/null 2>&1; then
+        return
+    fi
+    services_end "$1"
+    mkdir -p "${file%/*}"
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$name" \
         -keyout "$file.key" -out "$file.csr" 2>>"$authority/log" &&
-        openssl x509 -req -in "$file.csr" -CA "$authority/new.crt" -CAkey "$authority/ca.key" -CAcreateserial -days 365 -out "$file.crt" \
+        openssl x509 -req -in "$file.csr" -CA "$authority/ca.crt" -CAkey "$authority/ca.key" -CAcreateserial -days 365 -out "$file.crt" \
             -extfile <(printf 'basicConstraints=CA:false\nextendedKeyUsage=serverAuth\nsubjectAltName=DNS:%s,DNS:localhost,IP:%s\n' "$name" $services_address) \
             2>>"$authority/log" || services_fail "no certificate for $name, see $authority/log"
 }
