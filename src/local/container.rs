@@ -33,6 +33,8 @@ pub struct Given<'a> {
     pub image: &'a ImageFacts,
     pub users: &'a ImageUsers,
     pub labels: &'a HashMap<String, String>,
+    /// What the user asked for.
+    pub network: Option<&'a str>,
 }
 
 /// A container, ready to be made as soon as its own files are there.
@@ -147,8 +149,13 @@ impl Ready {
         };
         // Kubernetes gives no swap to containers with a limit.
         let memory = limit("memory").and_then(|nanos| i64::try_from(nanos / NANOS).ok());
+        // Nothing is to be shared but the machine's own, which an ordinary user's podman cannot reach by way of the sandbox.
+        let network = match given.network {
+            Some("host") => "host".to_owned(),
+            _ => format!("container:{sandbox}"),
+        };
         HostConfig {
-            network_mode: Some(format!("container:{sandbox}")),
+            network_mode: Some(network),
             binds: Some(binds),
             group_add: Some(self.groups.iter().map(ToString::to_string).collect()),
             cap_add: Some(privileges.cap_add.clone()),

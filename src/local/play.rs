@@ -263,6 +263,7 @@ impl Stage<'_> {
             image: self.image(container),
             users: users.get(image).unwrap_or(&nobody),
             labels,
+            network: self.play.network.as_deref(),
         })
     }
 

@@ -6,6 +6,9 @@
 //!
 //! Proxies are taken from the environment as curl and Go do it; names are resolved by hickory, because a static program has no NSS.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -22,6 +25,7 @@ use super::error::causes;
 /// What registries see in their logs.
 const USER_AGENT: &str = concat!("slipway/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const HOSTS: &str = "/etc/hosts";
 const RESOLVER_CONFIGURATION: &str = "/etc/resolv.conf";
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -62,9 +66,30 @@ pub(super) fn client(scheme: Scheme) -> Result<Client, reqwest::Error> {
         .https_only(scheme == Scheme::Https)
         .redirect(Policy::custom(within_origin))
         .tls_danger_accept_invalid_certs(scheme != Scheme::Https);
+    // As every other program reads it: a name that stands here is asked of no server, whatever family its addresses are of.
+    let hosts = fs::read_to_string(HOSTS).unwrap_or_default();
+    let builder = addresses(&hosts)
+        .into_iter()
+        .fold(builder, |builder, (name, found)| builder.resolve_to_addrs(&name, &found));
     // Without a configuration hickory would ask public servers for the names of private registries.
     let resolves = Path::new(RESOLVER_CONFIGURATION).exists();
     if resolves { builder.build() } else { builder.no_hickory_dns().build() }
+}
+
+/// Names and their addresses in a hosts file. Port 0 leaves the port to the URL.
+fn addresses(hosts: &str) -> BTreeMap<String, Vec<SocketAddr>> {
+    let mut found: BTreeMap<String, Vec<SocketAddr>> = BTreeMap::new();
+    for line in hosts.lines() {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut words = line.split_whitespace();
+        let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else {
+            continue;
+        };
+        for name in words {
+            found.entry(name.to_lowercase()).or_default().push((address, 0).into());
+        }
+    }
+    found
 }
 
 /// Whoever sends a request must know where it goes, because the client would take all but the best known headers along.
@@ -309,6 +334,18 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn a_hosts_file_gives_every_name_its_addresses() {
+        let found = addresses(
+            "# comment\n127.0.0.1 localhost\n::1\tlocalhost Local6 # both\n10.0.0.1 registry.test\nnonsense x\n",
+        );
+        let of = |name: &str| found[name].iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(of("localhost"), ["127.0.0.1:0", "[::1]:0"]);
+        assert_eq!(of("local6"), ["[::1]:0"]);
+        assert_eq!(of("registry.test"), ["10.0.0.1:0"]);
+        assert_eq!(found.len(), 3);
+    }
 
     #[rstest]
     #[case("7", Some(7))]
