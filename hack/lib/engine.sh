@@ -17,6 +17,7 @@ engine_user=slipway-test
 engine_user_id=64023
 engine_bridge=slipway2
 engine_network=10.244.9
+engine_user_network=10.244.10
 engine_remote_port=23750
 
 # Fixed, because such an address exists once on a machine.
@@ -193,7 +194,7 @@ engine_cgroups_down() {
 # --- engines ----------------------------------------------------------------------------------------------------------------------
 
 engine_configure() { # name
-    local directory=$engine_directory/$1 owner=$engine_user server
+    local directory=$engine_directory/$1 owner=$engine_user server gateway='' network=$engine_network
     podman_configure "$directory"
     cp /etc/hosts "$directory/hosts"
     for server in registry registry-tls git; do
@@ -207,7 +208,12 @@ insecure = true
 location = "$services_address:5000"
 insecure = true
 END_OF_FILE
-    # Without "isGateway" the plugin leaves the machine's forwarding alone; the bridge has its address already.
+    # Without "isGateway" the plugin leaves the machine's forwarding alone; root's bridge has its address already. An ordinary user's
+    # engine has a bridge in a network namespace of its own, from which the way to the machine is another one.
+    if [ "$1" != root ]; then
+        gateway='"isGateway": true, "ipMasq": true,'
+        network=$engine_user_network
+    fi
     cat >"$directory/cni/87-podman.conflist" <<END_OF_FILE
 {
   "cniVersion": "0.4.0",
@@ -215,11 +221,11 @@ END_OF_FILE
   "plugins": [{
     "type": "bridge",
     "bridge": "$engine_bridge",
-    "hairpinMode": true,
+    "hairpinMode": true, $gateway
     "ipam": {
       "type": "host-local",
       "dataDir": "$directory/cni",
-      "ranges": [[{"subnet": "$engine_network.0/24", "gateway": "$services_address"}]],
+      "ranges": [[{"subnet": "$network.0/24", "gateway": "$network.1"}]],
       "routes": [{"dst": "0.0.0.0/0"}]
     }
   }]
