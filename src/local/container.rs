@@ -33,6 +33,8 @@ pub struct Given<'a> {
     pub image: &'a ImageFacts,
     pub users: &'a ImageUsers,
     pub labels: &'a HashMap<String, String>,
+    /// Limits can be set.
+    pub limits: bool,
     /// What the user asked for.
     pub network: Option<&'a str>,
 }
@@ -145,7 +147,7 @@ impl Ready {
         );
         let limit = |resource: &str| {
             let limits = self.container.resources.as_ref()?.limits.as_ref()?;
-            limits.get(resource).map(nanos).filter(|_| given.engine.limits)
+            limits.get(resource).map(nanos).filter(|_| given.limits)
         };
         // Kubernetes gives no swap to containers with a limit.
         let memory = limit("memory").and_then(|nanos| i64::try_from(nanos / NANOS).ok());

@@ -24,14 +24,12 @@ pub struct Engine {
     pub url: String,
     /// Whose it is.
     pub flavour: Flavour,
-    /// It runs as an ordinary user.
-    pub rootless: bool,
     /// Processors of its machine.
     pub cpus: u64,
     /// Bytes of memory of its machine.
     pub memory: u64,
-    /// Resource limits have an effect.
-    pub limits: bool,
+    /// Its machine has the first version of cgroups, where only root can limit anything.
+    pub old_cgroups: bool,
 }
 
 /// How long an answer may take. Making a container copies its whole image where the engine's storage cannot do better.
@@ -83,18 +81,14 @@ impl Engine {
             // It may have been asked in too new a version.
             Err(_) => docker.info().await.asked(|| "say what it is".into())?,
         };
-        let options = info.security_options.unwrap_or_default();
-        let rootless =
-            options.iter().any(|option| option == "name=rootless" || option == "rootless");
         let old_cgroups = info.cgroup_version.is_some_and(|version| version.as_ref() == "1");
         Ok(Self {
             docker,
             url: url.into(),
             flavour: if is_podman { Flavour::Podman } else { Flavour::Docker },
-            rootless,
             cpus: info.ncpu.and_then(|cpus| cpus.try_into().ok()).unwrap_or(1),
             memory: info.mem_total.and_then(|bytes| bytes.try_into().ok()).unwrap_or(0),
-            limits: !(rootless && old_cgroups),
+            old_cgroups,
         })
     }
 }

@@ -99,6 +99,7 @@ pub async fn play(
         state,
         ids: BTreeMap::new(),
         outputs: BTreeMap::new(),
+        limits: true,
     };
     performance.run().await
 }
@@ -112,6 +113,8 @@ struct Stage<'a> {
     state: PodState,
     /// The engine's names of the containers.
     ids: BTreeMap<String, String>,
+    /// The engine can limit what containers use.
+    limits: bool,
     /// What those print that were made and are not attended to yet.
     outputs: BTreeMap<String, Output>,
 }
@@ -122,6 +125,8 @@ struct Scene {
     volumes: PodVolumes,
     /// Volumes with a limit on disk, and the limit as it was written.
     limited: BTreeMap<String, String>,
+    /// The first of them that has grown beyond it.
+    over: watch::Receiver<Option<String>>,
     ready: Vec<Ready>,
     users: BTreeMap<String, ImageUsers>,
 }
@@ -129,7 +134,7 @@ struct Scene {
 impl Stage<'_> {
     async fn run(&mut self) -> Result<Played, LocalError> {
         let Some(scene) = self.set_up().await? else { return Ok(self.finished()) };
-        self.check_ids(&scene).await?;
+        self.check_ids(&scene)?;
         let init = self.play.pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
         let init = init.count();
         let (first, steps) = scene.ready.split_at(init);
@@ -205,7 +210,7 @@ impl Stage<'_> {
         }
         let hostname = self.play.pod.metadata.name.clone().unwrap_or_default();
         let Some(first) = ready.first() else { return Ok(None) };
-        let sandbox = Sandbox::start(
+        let (sandbox, output) = Sandbox::start(
             self.engine,
             self.lease,
             self.image(&first.container),
@@ -215,12 +220,26 @@ impl Stage<'_> {
             self.play.network.as_deref(),
         )
         .await?;
+        self.limits = !self.engine.old_cgroups || sandbox.ids.is_everybody();
+        if !self.limits && self.containers().iter().any(has_limits) {
+            self.note("limits of memory and processors have no effect: with version 1 of cgroups only root's engine can limit".into());
+        }
         self.state.address(sandbox.ip.as_deref().unwrap_or("127.0.0.1"));
         sandbox.fill(self.engine, &fillings).await?;
+        let (say, over) = watch::channel(None);
+        if !limited.is_empty() {
+            tokio::spawn(async move {
+                // What goes wrong here ends the sandbox, and with it the pod.
+                if let Ok(Some(volume)) = sandbox::overgrown(output).await {
+                    let _ = say.send(Some(volume));
+                }
+            });
+        }
         Ok(Some(Scene {
             sandbox,
             volumes,
             limited: limited.into_iter().map(|limited| (limited.volume, limited.written)).collect(),
+            over,
             ready,
             users,
         }))
@@ -263,6 +282,7 @@ impl Stage<'_> {
             image: self.image(container),
             users: users.get(image).unwrap_or(&nobody),
             labels,
+            limits: self.limits,
             network: self.play.network.as_deref(),
         })
     }
@@ -278,11 +298,8 @@ impl Stage<'_> {
     }
 
     /// An ordinary user's engine cannot give every id.
-    async fn check_ids(&self, scene: &Scene) -> Result<(), LocalError> {
-        if !self.engine.rootless {
-            return Ok(());
-        }
-        let Some(range) = scene.sandbox.id_range(self.engine).await? else { return Ok(()) };
+    fn check_ids(&self, scene: &Scene) -> Result<(), LocalError> {
+        let range = scene.sandbox.ids;
         for ready in &scene.ready {
             let (uid, gid) = ids(&ready.privileges.user);
             for (kind, id, last, file) in [
@@ -424,8 +441,11 @@ impl Stage<'_> {
             }));
         }
         if !scene.limited.is_empty() {
+            let mut over = scene.over.clone();
             tasks.push(Box::pin(async move {
-                Ok(scene.sandbox.overgrown(engine).await?.map_or(News::None, News::Over))
+                // The sandbox has ended where nobody can say it any more.
+                let volume = over.wait_for(Option::is_some).await.ok().and_then(|over| over.clone());
+                Ok(volume.map_or(News::None, News::Over))
             }));
         }
         let mut asked = Stop::No;
@@ -495,6 +515,11 @@ pub fn time_left(pod: &Pod, started: Timestamp) -> Duration {
     let Some(seconds) = seconds else { return FOR_EVER };
     let left = SignedDuration::from_secs(seconds) - Timestamp::now().duration_since(started);
     Duration::try_from(left).unwrap_or_default()
+}
+
+fn has_limits(container: &Container) -> bool {
+    let resources = container.resources.as_ref();
+    resources.and_then(|resources| resources.limits.as_ref()).is_some_and(|l| !l.is_empty())
 }
 
 /// Ends a container; one that has ended by itself is as good.

@@ -6,13 +6,13 @@ use std::io;
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder,
-    StartContainerOptions, UploadToContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectContainerOptions,     StartContainerOptions, UploadToContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 use slipway_step::protocol::PROGRAM;
 use slipway_step::protocol::hold::{self, HoldCommand, SizeLimit};
 
+use super::attend::{Output, attach};
 use super::engine::Engine;
 use super::error::{Asked as _, LocalError};
 use super::images::{ImageFacts, text};
@@ -25,6 +25,8 @@ pub struct Sandbox {
     pub id: String,
     /// Its address; nothing where it has no network of its own.
     pub ip: Option<String>,
+    /// The ids that containers of this engine may have.
+    pub ids: IdRange,
 }
 
 /// The user and group ids that an engine can give: from 0 to the last.
@@ -32,6 +34,13 @@ pub struct Sandbox {
 pub struct IdRange {
     pub last_uid: i64,
     pub last_gid: i64,
+}
+
+impl IdRange {
+    /// There is no id beyond: the engine is root's.
+    pub fn is_everybody(self) -> bool {
+        self.last_uid >= i64::from(u32::MAX) - 1
+    }
 }
 
 impl Sandbox {
@@ -44,7 +53,7 @@ impl Sandbox {
         limited: &[Limited],
         hostname: &str,
         network: Option<&str>,
-    ) -> Result<Self, LocalError> {
+    ) -> Result<(Self, Output), LocalError> {
         let limits = limited.iter().map(|limited| SizeLimit {
             directory: format!("{SANDBOX_ROOT}/{}", limited.volume),
             bytes: limited.limit,
@@ -72,11 +81,20 @@ impl Sandbox {
         };
         let name = sandbox_name(lease.id());
         let id = create(engine, &name, body).await.asked(|| "make the pod's sandbox".into())?;
+        let mut output = attach(engine, &id).await.asked(|| "hear the pod's sandbox".into())?;
         engine
             .docker
             .start_container(&id, None::<StartContainerOptions>)
             .await
             .asked(|| "start the pod's sandbox".into())?;
+        let ids = first_line(&mut output, |line| {
+            let (uid, gid) = hold::parse_ids(line)?;
+            Some(IdRange { last_uid: uid, last_gid: gid })
+        });
+        let ids = ids.await?.ok_or_else(|| LocalError::Archive {
+            what: "the sandbox's ids".into(),
+            source: io::Error::from(io::ErrorKind::UnexpectedEof),
+        })?;
         let inspected = engine
             .docker
             .inspect_container(&id, None::<InspectContainerOptions>)
@@ -85,7 +103,7 @@ impl Sandbox {
         let settings = inspected.network_settings.unwrap_or_default();
         let networks = settings.networks.unwrap_or_default().into_values();
         let mut addresses = networks.filter_map(|network| network.ip_address);
-        Ok(Self { id, ip: addresses.find(|ip| !ip.is_empty()) })
+        Ok((Self { id, ip: addresses.find(|ip| !ip.is_empty()), ids }, output))
     }
 
     /// Puts files and directories into the volumes.
@@ -109,45 +127,32 @@ impl Sandbox {
         let text = text(engine, &self.id, &path).await?;
         Ok(text.filter(|text| !text.is_empty()))
     }
+}
 
-    /// The ids that containers of this engine may have, as the kernel tells the sandbox.
-    pub async fn id_range(&self, engine: &Engine) -> Result<Option<IdRange>, LocalError> {
-        self.first_line(engine, |line| {
-            let (uid, gid) = hold::parse_ids(line)?;
-            Some(IdRange { last_uid: uid, last_gid: gid })
-        })
-        .await
-    }
+/// The first volume that the sandbox says has grown beyond its limit; nothing once the sandbox has ended.
+pub async fn overgrown(mut output: Output) -> Result<Option<String>, LocalError> {
+    let volume =
+        |directory: &str| directory.strip_prefix(SANDBOX_ROOT)?.strip_prefix('/').map(String::from);
+    first_line(&mut output, |line| volume(hold::parse_over(line)?)).await
+}
 
-    /// The first volume that grows beyond its limit; nothing once the sandbox has ended.
-    pub async fn overgrown(&self, engine: &Engine) -> Result<Option<String>, LocalError> {
-        let volume = |directory: &str| {
-            directory.strip_prefix(SANDBOX_ROOT)?.strip_prefix('/').map(String::from)
-        };
-        self.first_line(engine, |line| volume(hold::parse_over(line)?)).await
-    }
-
-    /// What the sandbox prints, up to the first line that means something.
-    async fn first_line<T>(
-        &self,
-        engine: &Engine,
-        meaning: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, LocalError> {
-        let options = LogsOptionsBuilder::new().stdout(true).follow(true).build();
-        let mut logs = engine.docker.logs(&self.id, Some(options));
-        let mut text = String::new();
-        while let Some(chunk) = logs.next().await {
-            let chunk = chunk.asked(|| "read the sandbox's log".into())?;
-            text.push_str(&String::from_utf8_lossy(&chunk.into_bytes()));
-            while let Some((line, rest)) = text.split_once('\n') {
-                if let Some(found) = meaning(line) {
-                    return Ok(Some(found));
-                }
-                text = rest.to_owned();
+/// What the sandbox prints, up to the first line that means something.
+async fn first_line<T>(
+    output: &mut Output,
+    meaning: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, LocalError> {
+    let mut text = String::new();
+    while let Some(chunk) = output.next().await {
+        let chunk = chunk.asked(|| "hear the pod's sandbox".into())?;
+        text.push_str(&String::from_utf8_lossy(&chunk.into_bytes()));
+        while let Some((line, rest)) = text.split_once('\n') {
+            if let Some(found) = meaning(line) {
+                return Ok(Some(found));
             }
+            text = rest.to_owned();
         }
-        Ok(None)
     }
+    Ok(None)
 }
 
 /// Makes a container.

@@ -17,7 +17,7 @@ use slipway_step::protocol::{BIN_PATH, WAITER_LOCK_FILE};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::engine::Engine;
-use super::error::{Asked as _, LocalError};
+use super::error::{Asked as _, LocalError, is_absent, status_code};
 use super::sandbox::Sandbox;
 use super::source_archive::{SourceError, source_archive};
 
@@ -62,19 +62,25 @@ pub async fn done(engine: &Engine, id: &str) -> Result<(), LocalError> {
     let lock_file = format!("--lock-file={WAITER_LOCK_FILE}");
     let words: Vec<String> =
         [BIN_PATH, "waiter", "done", &lock_file].into_iter().map(String::from).collect();
+    let told = || "tell the source step that the source is there".to_owned();
     loop {
-        let config = ExecConfig { cmd: Some(words.clone()), ..ExecConfig::default() };
-        let told = || "tell the source step that the source is there".to_owned();
-        // A container that has ended tells why by itself.
-        let Ok(exec) = engine.docker.create_exec(id, config).await else { return Ok(()) };
-        let options = StartExecOptions { detach: false, ..StartExecOptions::default() };
-        if let Ok(StartExecResults::Attached { mut output, .. }) =
-            engine.docker.start_exec(&exec.id, Some(options)).await
-        {
+        let config = ExecConfig {
+            cmd: Some(words.clone()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..ExecConfig::default()
+        };
+        let exec = match engine.docker.create_exec(id, config).await {
+            // A container that has ended tells why by itself.
+            Err(error) if is_absent(&error) || status_code(&error) == Some(409) => return Ok(()),
+            outcome => outcome.asked(told)?,
+        };
+        let started = engine.docker.start_exec(&exec.id, None::<StartExecOptions>).await;
+        if let StartExecResults::Attached { mut output, .. } = started.asked(told)? {
             while output.next().await.is_some() {}
         }
         let inspected = engine.docker.inspect_exec(&exec.id).await.asked(told)?;
-        if inspected.exit_code == Some(0) {
+        if inspected.exit_code == Some(0) && inspected.running != Some(true) {
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
