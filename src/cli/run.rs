@@ -205,11 +205,13 @@ async fn under_lease(
     let played = played?;
     let status = &played.verdict.status;
     let kept = arguments.keep.then(|| lease.label());
-    console.finish(&Ending { status, image: &image, kept: kept.as_deref() });
+    let loaded = arguments.load;
+    console.finish(&Ending { status, image: &image, loaded, kept: kept.as_deref() });
     if !status.has_succeeded() {
         return Ok(Exit::Failed);
     }
-    if let Some(line) = built_image(&image, status).filter(|_| !arguments.load) {
+    // The engine knows it by its name, a registry best by its digest.
+    if let Some(line) = if loaded { Some(image) } else { built_image(&image, status) } {
         print_text(&format!("{line}\n"))?;
     }
     Ok(Exit::Done)

@@ -10,7 +10,7 @@ Examples:
   slipway run -f . --buildrun nightly --param verbose=true --secret push=./credentials
   image=$(slipway run -f .)
 
-Logs, progress and the table of steps go to standard error. Standard output gets one line, IMAGE@DIGEST, once the image is pushed.
+Logs, progress and the table of steps go to standard error. Standard output gets one line: IMAGE@DIGEST once the image is pushed, IMAGE once it is loaded.
 Docker or Podman must be running; DOCKER_HOST or --engine names one that is somewhere else.";
 
 /// How to come by an engine, for somebody who has none; `tried` are the places where one was looked for.

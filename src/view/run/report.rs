@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{Standing, StepRow, bytes, duration, paint};
 use crate::api::{
-    BuildRunStatus, Condition, FALSE, OutputStatus, SUCCEEDED, SourceStatus, TRUE, reasons,
+    BuildRunStatus, FALSE, OutputStatus, SourceStatus, TRUE, reasons,
 };
 use crate::view::one_line;
 
@@ -17,6 +17,8 @@ pub struct Ending<'a> {
     pub status: &'a BuildRunStatus,
     /// The image that the Build names.
     pub image: &'a str,
+    /// It is in the engine and not in its registry.
+    pub loaded: bool,
     /// Label of the containers and volumes that were kept, such as `slipway.dev/run=ID`.
     pub kept: Option<&'a str>,
 }
@@ -72,7 +74,7 @@ fn result(standing: &Standing) -> (String, Style) {
 /// The image for programs, without its tag, which would name another one tomorrow: `registry.example.com/app@sha256:…`. Nothing
 /// unless the run succeeded and a step reported a digest.
 pub fn built_image(image: &str, status: &BuildRunStatus) -> Option<String> {
-    condition(status).filter(|condition| condition.status == TRUE)?;
+    status.succeeded().filter(|condition| condition.status == TRUE)?;
     let digest = digest(status.output.as_ref()?)?;
     let repository = image.split_once('@').map_or(image, |(repository, _)| repository);
     let end = match (repository.rfind(':'), repository.rfind('/')) {
@@ -95,10 +97,6 @@ fn digest(output: &OutputStatus) -> Option<&str> {
     is_digest.then_some(digest)
 }
 
-fn condition(status: &BuildRunStatus) -> Option<&Condition> {
-    status.conditions.iter().find(|condition| condition.type_ == SUCCEEDED)
-}
-
 /// What was built, or why not and what to do about it.
 pub fn summary(ending: &Ending<'_>, colour: bool) -> String {
     let status = ending.status;
@@ -107,12 +105,13 @@ pub fn summary(ending: &Ending<'_>, colour: bool) -> String {
         .as_ref()
         .zip(status.start_time.as_ref())
         .map(|(end, start)| duration(end.0.duration_since(start.0)));
-    let built = condition(status).is_some_and(|condition| condition.status == TRUE);
+    let built = status.succeeded().is_some_and(|condition| condition.status == TRUE);
     let mut text = Lines { text: String::new() };
     if built {
         let took = took.map(|took| format!(" in {took}")).unwrap_or_default();
         let heading = paint("built", AnsiColor::Green.on_default().bold(), colour);
-        text.plain(&format!("{heading} {}{took}", one_line(ending.image)));
+        let loaded = if ending.loaded { " and loaded it into the engine" } else { "" };
+        text.plain(&format!("{heading} {}{loaded}{took}", one_line(ending.image)));
     } else {
         let took = took.map(|took| format!(" after {took}")).unwrap_or_default();
         let heading = paint("not built", AnsiColor::Red.on_default().bold(), colour);
@@ -153,7 +152,7 @@ impl Lines {
 
 /// Reason and message of the condition. Where to look on a cluster is not said here.
 fn cause(status: &BuildRunStatus) -> String {
-    let Some(condition) = condition(status) else { return "nothing is known of the run".into() };
+    let Some(condition) = status.succeeded() else { return "nothing is known of the run".into() };
     let end = condition.message.to_ascii_lowercase().find("for detailed information");
     let message = condition.message[..end.unwrap_or(condition.message.len())]
         .trim_end_matches([' ', ',', '.', ':']);
@@ -212,7 +211,7 @@ const SEVERITIES: [&str; 5] = ["critical", "high", "medium", "low", "unknown"];
 
 /// What to do about a failure.
 fn next(status: &BuildRunStatus, kept: bool) -> Vec<String> {
-    let Some(condition) = condition(status).filter(|condition| condition.status == FALSE) else {
+    let Some(condition) = status.succeeded().filter(|condition| condition.status == FALSE) else {
         return vec!["run it again; it was interrupted before its end".into()];
     };
     let step = status
@@ -316,7 +315,7 @@ mod tests {
     }
 
     fn text(status: &BuildRunStatus, kept: Option<&str>) -> String {
-        summary(&Ending { status, image: "example.com/app:1", kept }, false)
+        summary(&Ending { status, image: "example.com/app:1", loaded: false, kept }, false)
     }
 
     #[test]

@@ -131,6 +131,9 @@ pub fn other_pulls(pod: &Pod, pulls: &Pulls) -> Vec<StepRow> {
         .collect()
 }
 
+/// Exit code of a gate whose turn does not come.
+const SKIPPED: i32 = 1;
+
 /// What the steps before one came to.
 #[derive(Clone, Copy)]
 enum Before {
@@ -185,8 +188,13 @@ impl<'a> Seen<'a> {
     }
 
     fn standing(&self, before: &Before, pull: Option<&Pull>) -> Standing {
-        // Whose end came first failed by itself; times may be whole seconds.
-        let skipped = matches!(before, Before::Failed(at) if self.finished >= *at);
+        // A gate whose turn does not come ends with 1, maybe before the end of the step that it waited for is known here. With
+        // another code, whose end came first failed by itself; times may be whole seconds.
+        let skipped = match before {
+            Before::AllDone(_) => false,
+            Before::Failed(at) => self.exit_code == Some(SKIPPED) || self.finished >= *at,
+            Before::GoesOn => self.exit_code == Some(SKIPPED),
+        };
         match self.exit_code {
             Some(0) => Standing::Done,
             Some(_) if skipped => Standing::Skipped,
