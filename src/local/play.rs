@@ -444,7 +444,8 @@ impl Stage<'_> {
             let mut over = scene.over.clone();
             tasks.push(Box::pin(async move {
                 // The sandbox has ended where nobody can say it any more.
-                let volume = over.wait_for(Option::is_some).await.ok().and_then(|over| over.clone());
+                let volume =
+                    over.wait_for(Option::is_some).await.ok().and_then(|over| over.clone());
                 Ok(volume.map_or(News::None, News::Over))
             }));
         }

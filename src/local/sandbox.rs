@@ -6,9 +6,11 @@ use std::io;
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions,     StartContainerOptions, UploadToContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectContainerOptions, StartContainerOptions,
+    UploadToContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
+use k8s_openapi::jiff::Timestamp;
 use slipway_step::protocol::PROGRAM;
 use slipway_step::protocol::hold::{self, HoldCommand, SizeLimit};
 
@@ -73,7 +75,8 @@ impl Sandbox {
                 network_mode: network.map(String::from),
                 cap_drop: Some(vec!["ALL".into()]),
                 cap_add: read_all,
-                readonly_rootfs: Some(true),
+                // Docker fills no volume of a container whose root cannot be written to.
+                readonly_rootfs: Some(false),
                 security_opt: Some(vec!["no-new-privileges".into()]),
                 ..HostConfig::default()
             }),
@@ -167,9 +170,11 @@ pub async fn create(
 
 fn archive(fillings: &[Filling]) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
+    let now = Timestamp::now().as_second().try_into().unwrap_or(0);
     for filling in fillings {
         let mut header = tar::Header::new_gnu();
         header.set_mode(filling.mode);
+        header.set_mtime(now);
         let bytes = filling.bytes.as_deref();
         header.set_entry_type(match bytes {
             Some(_) => tar::EntryType::Regular,

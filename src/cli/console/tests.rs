@@ -110,7 +110,10 @@ fn built() -> BuildRunStatus {
 
 fn finish(mut console: Console<Recorder>) {
     let status = built();
-    console.finish_at(&Ending { status: &status, image: "example.com/app:1", loaded: false, kept: None }, at(99));
+    console.finish_at(
+        &Ending { status: &status, image: "example.com/app:1", loaded: false, kept: None },
+        at(99),
+    );
 }
 
 /// A whole run, as it is told.

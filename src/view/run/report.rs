@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use anstyle::{AnsiColor, Style};
 
 use super::{Standing, StepRow, bytes, duration, paint};
-use crate::api::{
-    BuildRunStatus, FALSE, OutputStatus, SourceStatus, TRUE, reasons,
-};
+use crate::api::{BuildRunStatus, FALSE, OutputStatus, SourceStatus, TRUE, reasons};
 use crate::view::one_line;
 
 /// A run that is over.
