@@ -141,18 +141,18 @@ fn set_up(
             Ok(((facts, content), name)) => {
                 notes.extend(files.add_secret(&namespace, &name, facts, content));
             }
-            Err(error) => problems.push(format!("--secret: {:#}", anyhow::Error::new(error))),
+            Err(error) => problems.push(format!("{:#}", anyhow::Error::new(error))),
         }
     }
     let mut parameters = Vec::new();
     for argument in &arguments.parameters {
         match local::parameter_argument(argument) {
             Ok(parameter) => parameters.push(parameter),
-            Err(error) => problems.push(format!("--param: {error}")),
+            Err(error) => problems.push(error.to_string()),
         }
     }
     if let Err(error) = local::set_parameters(files, buildrun, &parameters) {
-        problems.push(format!("--param: {error}"));
+        problems.push(error.to_string());
     }
     if let Some(directory) = &arguments.source {
         if !directory.is_dir() {

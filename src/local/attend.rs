@@ -101,15 +101,20 @@ async fn wait(engine: &Engine, id: &str) -> Result<State, LocalError> {
         }
         tokio::time::sleep(PAUSE).await;
     }
-    let mut answers = engine.docker.wait_container(id, None::<WaitContainerOptions>);
-    match answers.next().await {
-        // A container that ends with anything but 0.
-        Some(Ok(_) | Err(EngineError::DockerContainerWaitError { .. })) | None => {}
-        Some(Err(source)) => {
-            return Err(LocalError::Engine { what: "wait for a container".into(), source });
+    loop {
+        let mut answers = engine.docker.wait_container(id, None::<WaitContainerOptions>);
+        match answers.next().await {
+            // A container that ends with anything but 0.
+            Some(Ok(_) | Err(EngineError::DockerContainerWaitError { .. })) | None => {
+                return state(engine, id).await;
+            }
+            // It has closed its output and works on.
+            Some(Err(EngineError::RequestTimeoutError)) => {}
+            Some(Err(source)) => {
+                return Err(LocalError::Engine { what: "wait for a container".into(), source });
+            }
         }
     }
-    state(engine, id).await
 }
 
 async fn follow(

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bollard::models::{ContainerCreateBody, HostConfig};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 use slipway_step::protocol::TERMINATION_LOG;
 
 use super::config_error::ConfigError;
@@ -15,6 +15,7 @@ use super::images::{ImageFacts, ImageUsers};
 use super::lease::CONTAINER_LABEL;
 use super::pod_volumes::{Filling, PodVolumes, own_fillings};
 use super::security::{Flavour, Privileges, privileges};
+use super::volume_files::clean;
 use crate::plan::nanos;
 
 /// File of a container with what it reports when it ends.
@@ -45,6 +46,8 @@ pub struct Ready {
     pub container: Container,
     pub privileges: Privileges,
     environment: Vec<(String, String)>,
+    /// The mounts, with the paths in their volumes.
+    pub mounts: Vec<(VolumeMount, Option<String>)>,
     /// Groups that the image gives to its user.
     groups: Vec<u32>,
     /// The image's own users are bound over themselves.
@@ -56,6 +59,10 @@ pub struct Ready {
 /// Resolves what the kubelet would; fails where the kubelet could not make the container.
 pub fn prepare(container: &Container, given: &Given<'_>) -> Result<Ready, ConfigError> {
     let environment = environment(container, given.pod, given.contents, &given.engine.machine())?;
+    let mounts = container.volume_mounts.iter().flatten();
+    let mounts = mounts
+        .map(|mount| Ok((mount.clone(), sub_path(mount, &environment)?)))
+        .collect::<Result<_, _>>()?;
     let privileges = privileges(container, given.pod, &given.image.user, given.engine.flavour)?;
     let mut files = vec![(TERMINATION_FILE, 0o666, "")];
     let mut shadows = Vec::new();
@@ -79,7 +86,32 @@ pub fn prepare(container: &Container, given: &Given<'_>) -> Result<Ready, Config
     let users = |text: &Option<String>| text.clone().unwrap_or_default();
     let groups =
         image_groups(&privileges.user, &users(&given.users.passwd), &users(&given.users.group));
-    Ok(Ready { container: container.clone(), privileges, environment, groups, shadows, fillings })
+    Ok(Ready {
+        container: container.clone(),
+        privileges,
+        environment,
+        mounts,
+        groups,
+        shadows,
+        fillings,
+    })
+}
+
+/// The path in its volume that a mount asks for. It may not lead out of it, and to an engine a colon would end it.
+fn sub_path(
+    mount: &VolumeMount,
+    environment: &[(String, String)],
+) -> Result<Option<String>, ConfigError> {
+    let expression = mount.sub_path_expr.as_ref().map(std::slice::from_ref);
+    let expression = expression.and_then(|path| expanded(path, environment).pop());
+    let asked = expression.or_else(|| mount.sub_path.clone());
+    let Some(path) = asked.filter(|path| !matches!(path.as_str(), "" | "." | "./")) else {
+        return Ok(None);
+    };
+    if path.contains(':') {
+        return Err(ConfigError::Path { rule: "must not contain ':' in this engine", path });
+    }
+    clean(&path).map(Some)
 }
 
 /// The ids in `uid[:gid]`, as far as they are numbers.
@@ -134,11 +166,7 @@ impl Ready {
         let privileges = &self.privileges;
         let name = &self.container.name;
         let mut binds: Vec<String> = Vec::new();
-        for mount in self.container.volume_mounts.iter().flatten() {
-            let expression = mount.sub_path_expr.as_ref().map(std::slice::from_ref);
-            let expression = expression.and_then(|path| expanded(path, &self.environment).pop());
-            let sub_path =
-                expression.or_else(|| mount.sub_path.clone()).filter(|path| !path.is_empty());
+        for (mount, sub_path) in &self.mounts {
             binds.extend(volumes.mount(mount, sub_path.as_deref()));
         }
         binds.extend(volumes.own_file(name, TERMINATION_FILE, TERMINATION_LOG));
@@ -169,7 +197,10 @@ impl Ready {
             readonly_paths: privileges.unmasked.then(Vec::new),
             memory,
             memory_swap: memory,
-            nano_cpus: limit("cpu").and_then(|nanos| i64::try_from(nanos).ok()),
+            // Docker refuses more than there is, which is no limit anyway.
+            nano_cpus: limit("cpu").and_then(|nanos| {
+                i64::try_from(nanos.min(i128::from(given.engine.cpus) * NANOS)).ok()
+            }),
             ..HostConfig::default()
         }
     }

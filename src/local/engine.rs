@@ -28,6 +28,8 @@ pub struct Engine {
     pub cpus: u64,
     /// Bytes of memory of its machine.
     pub memory: u64,
+    /// It says that it is an ordinary user's; podman does not.
+    pub rootless: bool,
     /// Its machine has the first version of cgroups, where only root can limit anything.
     pub old_cgroups: bool,
 }
@@ -43,16 +45,22 @@ impl Engine {
         if let Some(url) = named {
             return Self::connect(url).await;
         }
+        if let Some(host) = variable("DOCKER_HOST") {
+            return Self::connect(&host).await;
+        }
+        if let Some(url) = docker_config().map(|config| context(&config)).transpose()?.flatten() {
+            return Self::connect(&url).await;
+        }
         let mut tried = Vec::new();
-        for (source, url) in places() {
+        for url in sockets() {
             // Nothing asks a socket that does not exist.
             if url.strip_prefix("unix://").is_some_and(|path| !Path::new(path).exists()) {
-                tried.push(format!("{url} ({source}, not there)"));
+                tried.push(format!("{url} (not there)"));
                 continue;
             }
             match Self::connect(&url).await {
                 Ok(engine) => return Ok(engine),
-                Err(error) => tried.push(format!("{url} ({source}: {})", reason(&error))),
+                Err(error) => tried.push(format!("{url} ({})", reason(&error))),
             }
         }
         Err(LocalError::NoEngine { tried })
@@ -79,8 +87,12 @@ impl Engine {
         let info = match info {
             Ok(info) => info,
             // It may have been asked in too new a version.
-            Err(_) => docker.info().await.asked(|| "say what it is".into())?,
+            Err(_) => {
+                let asking = docker.clone().with_timeout(GREETING);
+                asking.info().await.asked(|| "say what it is".into())?
+            }
         };
+        let options = info.security_options.unwrap_or_default();
         let old_cgroups = info.cgroup_version.is_some_and(|version| version.as_ref() == "1");
         Ok(Self {
             docker,
@@ -89,6 +101,7 @@ impl Engine {
             cpus: info.ncpu.and_then(|cpus| cpus.try_into().ok()).unwrap_or(1),
             memory: info.mem_total.and_then(|bytes| bytes.try_into().ok()).unwrap_or(0),
             old_cgroups,
+            rootless: options.iter().any(|option| option == "name=rootless"),
         })
     }
 }
@@ -161,53 +174,43 @@ fn docker_config() -> Option<PathBuf> {
     config.or_else(|| Some(Path::new(&variable("HOME")?).join(".docker")))
 }
 
-/// Where engines are, in the order in which docker and podman look, with what said so.
-fn places() -> Vec<(&'static str, String)> {
-    if let Some(host) = variable("DOCKER_HOST") {
-        return vec![("DOCKER_HOST", host)];
-    }
-    let home = variable("HOME").map(PathBuf::from);
-    let config = docker_config();
-    let mut found = Vec::new();
-    if let Some(url) =
-        config.as_deref().and_then(|config| context(config, variable("DOCKER_CONTEXT")))
-    {
-        found.push(("docker context", url));
-    }
-    let mut socket = |path: PathBuf| found.push(("socket", format!("unix://{}", path.display())));
-    socket("/var/run/docker.sock".into());
+/// Where engines listen by default, in the order in which docker and podman look.
+fn sockets() -> Vec<String> {
+    let mut found = vec![PathBuf::from("/var/run/docker.sock")];
     if let Some(runtime) = variable("XDG_RUNTIME_DIR") {
-        socket(Path::new(&runtime).join("docker.sock"));
-        socket(Path::new(&runtime).join("podman/podman.sock"));
+        found.push(Path::new(&runtime).join("docker.sock"));
+        found.push(Path::new(&runtime).join("podman/podman.sock"));
     }
-    if let Some(home) = &home {
+    if let Some(home) = variable("HOME") {
         for path in [
             ".docker/run/docker.sock",
             ".docker/desktop/docker.sock",
             ".local/share/containers/podman/machine/podman.sock",
         ] {
-            socket(home.join(path));
+            found.push(Path::new(&home).join(path));
         }
     }
-    socket("/run/podman/podman.sock".into());
-    found
+    found.push("/run/podman/podman.sock".into());
+    found.into_iter().map(|path| format!("unix://{}", path.display())).collect()
 }
 
-/// The engine of the docker context in use; nothing where that is the default one.
-fn context(config: &Path, named: Option<String>) -> Option<String> {
+/// The engine of the docker context in use; nothing where that is the default one. Who chose a context wants no other engine.
+fn context(config: &Path) -> Result<Option<String>, LocalError> {
     let read = |path: PathBuf| -> Option<Value> {
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     };
-    let name = match named {
-        Some(name) => name,
-        None => read(config.join("config.json"))?["currentContext"].as_str()?.to_owned(),
+    let current = || {
+        let config = read(config.join("config.json"))?;
+        config["currentContext"].as_str().map(String::from)
     };
-    if name == "default" {
-        return None;
-    }
+    let name = match variable("DOCKER_CONTEXT").or_else(current) {
+        Some(name) if name != "default" && !name.is_empty() => name,
+        _ => return Ok(None),
+    };
     let folder = Sha256::digest(&name)
         .iter()
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    let meta = read(config.join("contexts/meta").join(folder).join("meta.json"))?;
-    meta["Endpoints"]["docker"]["Host"].as_str().map(String::from)
+    let meta = read(config.join("contexts/meta").join(folder).join("meta.json"));
+    let host = meta.and_then(|meta| meta["Endpoints"]["docker"]["Host"].as_str().map(String::from));
+    host.map(Some).ok_or(LocalError::Context { name })
 }

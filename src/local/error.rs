@@ -33,6 +33,14 @@ pub enum LocalError {
         #[source]
         source: EngineError,
     },
+    /// Docker's configuration names a context that says nothing of an engine.
+    #[error(
+        "there is no docker context {name:?}; choose another one with docker context use, or say --engine URL"
+    )]
+    Context {
+        /// Its name.
+        name: String,
+    },
     /// An engine for containers that are not Linux's.
     #[error("the engine at {url} runs {os} containers; switch it to Linux containers")]
     NotLinux {
@@ -82,15 +90,6 @@ pub enum LocalError {
         /// The file or directory.
         path: String,
         /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The user's docker configuration cannot be read.
-    #[error("cannot read {path}, which holds the credentials for registries")]
-    DockerConfig {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
         #[source]
         source: std::io::Error,
     },

@@ -14,7 +14,7 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder,
     RemoveContainerOptionsBuilder,
 };
-use docker_credential::DockerCredential;
+use docker_credential::{CredentialRetrievalError, DockerCredential};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
@@ -114,8 +114,15 @@ async fn pull(
     image: &str,
     tell: &UnboundedSender<Happening>,
 ) -> Result<Result<(), PullFailure>, LocalError> {
-    let options = CreateImageOptionsBuilder::new().from_image(image).build();
-    let credentials = credentials(image);
+    let options = CreateImageOptionsBuilder::new().from_image(&tagged(image)).build();
+    let credentials = credentials(image).unwrap_or_else(|error| {
+        let note = format!(
+            "credentials for {image} cannot be read, so it is pulled without: {}",
+            fault(&error)
+        );
+        drop(tell.send(Happening::Note(note)));
+        None
+    });
     let mut progress = engine.docker.create_image(Some(options), None, credentials);
     let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let say = |done, total| {
@@ -156,28 +163,59 @@ async fn pull(
     Ok(Ok(()))
 }
 
+/// What is wrong with a configuration; never what a helper printed, which may be a password.
+fn fault(error: &CredentialRetrievalError) -> String {
+    match error {
+        CredentialRetrievalError::HelperFailure { helper, .. } => {
+            format!("docker-credential-{helper} failed")
+        }
+        CredentialRetrievalError::ConfigReadError => "docker's config.json is not valid".into(),
+        other => other.to_string(),
+    }
+}
+
+/// The image by its tag or digest: Docker would take every tag of a repository alone.
+fn tagged(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or_default();
+    if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
+}
+
 /// The user's credentials for the registry of an image; nothing where there are none.
-fn credentials(image: &str) -> Option<DockerCredentials> {
-    let reference = image.parse::<Reference>().ok()?;
+fn credentials(image: &str) -> Result<Option<DockerCredentials>, CredentialRetrievalError> {
+    let Ok(reference) = image.parse::<Reference>() else { return Ok(None) };
     // Docker Hub has a key of its own, and so it is known to those who hand out credentials.
     let server = match reference.registry() {
         "docker.io" | "index.docker.io" => "https://index.docker.io/v1/",
         host => host,
     };
-    // Neither a configuration nor credentials in it: nobody logged in.
-    let found = docker_credential::get_credential(server).ok()?;
+    let found = match docker_credential::get_credential(server) {
+        // Nobody logged in.
+        Err(
+            CredentialRetrievalError::ConfigNotFound
+            | CredentialRetrievalError::NoCredentialConfigured,
+        ) => return Ok(None),
+        // So helpers say that they have none.
+        Err(CredentialRetrievalError::HelperFailure { stdout, .. })
+            if stdout.contains("credentials not found") =>
+        {
+            return Ok(None);
+        }
+        outcome => outcome?,
+    };
     let credentials =
         DockerCredentials { serveraddress: Some(server.into()), ..DockerCredentials::default() };
-    Some(match found {
+    Ok(Some(match found {
         DockerCredential::UsernamePassword(username, password) => {
             DockerCredentials { username: Some(username), password: Some(password), ..credentials }
         }
         DockerCredential::IdentityToken(token) => {
             DockerCredentials { identitytoken: Some(token), ..credentials }
         }
-    })
+    }))
 }
 
+/// Most bytes of a file that is read for its text.
+const MOST_TEXT: usize = 4 << 20;
 /// Name of the container that is made to read an image's users.
 pub const USERS_CONTAINER: &str = "users";
 
@@ -241,7 +279,11 @@ pub(super) async fn text(
     let mut stream = engine.docker.download_from_container(container, Some(options));
     while let Some(chunk) = stream.next().await {
         match chunk {
-            Ok(chunk) => archive.extend_from_slice(&chunk),
+            Ok(chunk) if archive.len() < MOST_TEXT => archive.extend_from_slice(&chunk),
+            Ok(_) => {
+                let source = std::io::Error::other(format!("it has more than {MOST_TEXT} bytes"));
+                return Err(LocalError::Archive { what: path.into(), source });
+            }
             Err(error) if is_absent(&error) => return Ok(None),
             Err(source) => return Err(LocalError::Engine { what: format!("read {path}"), source }),
         }
@@ -249,7 +291,12 @@ pub(super) async fn text(
     let failed = |source| LocalError::Archive { what: path.into(), source };
     let mut archive = tar::Archive::new(archive.as_slice());
     let Some(entry) = archive.entries().map_err(failed)?.next() else { return Ok(None) };
+    let mut entry = entry.map_err(failed)?;
+    // A link, which podman follows and docker does not.
+    if !entry.header().entry_type().is_file() {
+        return Ok(None);
+    }
     let mut bytes = Vec::new();
-    entry.map_err(failed)?.read_to_end(&mut bytes).map_err(failed)?;
+    entry.read_to_end(&mut bytes).map_err(failed)?;
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }

@@ -28,6 +28,8 @@ pub const CONTAINERS_LABEL: &str = "slipway.dev/containers";
 /// Label of a container, with its name in the pod.
 pub const CONTAINER_LABEL: &str = "slipway.dev/container";
 
+/// File that tells one directory of locks from all others.
+const OWNER_FILE: &str = ".owner";
 /// Content of the file of a run whose things the user wanted to keep.
 const KEPT: &[u8] = b"kept";
 
@@ -58,7 +60,7 @@ impl Lease {
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
             let id = id_of(&file.path().file_name().unwrap_or_default().to_string_lossy());
-            return Ok(Self { id, owner: owner(&directory), file });
+            return Ok(Self { id, owner: owner(&directory)?, file });
         }
     }
 
@@ -108,7 +110,10 @@ impl Lease {
         let made = made(engine, &self.owner).await?;
         let mut runs: BTreeSet<String> = made.keys().cloned().collect();
         for entry in std::fs::read_dir(&directory).map_err(failed)? {
-            runs.insert(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            if !name.starts_with('.') {
+                runs.insert(name);
+            }
         }
         let mut stale = BTreeMap::new();
         for run in runs {
@@ -145,19 +150,19 @@ fn stale_lock(path: &Path, left_things: bool) -> Option<Stale> {
     }
 }
 
-/// Where the locks are: gone with the session or with the machine, as the runs are.
+/// Where the locks are: where every program of this user sees the same files, and where they last as long as what they stand for.
 fn directory() -> Result<PathBuf, LocalError> {
     let uid = rustix::process::getuid().as_raw();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
-    let directory = match runtime {
-        Some(runtime) => Path::new(&runtime).join("slipway-runs"),
-        None => std::env::temp_dir().join(format!("slipway-runs-{uid}")),
-    };
+    let variable = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let state = variable("XDG_STATE_HOME")
+        .or_else(|| Some(variable("HOME")?.join(".local/state")))
+        .map_or_else(
+            || std::env::temp_dir().join(format!("slipway-{uid}")),
+            |state| state.join("slipway"),
+        );
+    let directory = state.join("runs");
     let failed = |source| LocalError::Lease { path: directory.display().to_string(), source };
-    match DirBuilder::new().mode(0o700).create(&directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-        _ => {}
-    }
+    DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
     let metadata = std::fs::symlink_metadata(&directory).map_err(failed)?;
     if !metadata.is_dir() || metadata.uid() != uid {
         return Err(failed(io::Error::other("it is no directory of this user's; remove it")));
@@ -165,10 +170,26 @@ fn directory() -> Result<PathBuf, LocalError> {
     Ok(directory)
 }
 
-/// This user on this machine, as far as locks reach.
-fn owner(directory: &Path) -> String {
+/// Who sees these locks, and nobody else: engines are shared by users and machines whose names may be the same.
+fn owner(directory: &Path) -> Result<String, LocalError> {
+    let path = directory.join(OWNER_FILE);
+    let failed = |source| LocalError::Lease { path: path.display().to_string(), source };
+    let token = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let file = tempfile::Builder::new().rand_bytes(20).tempfile_in(directory);
+            let mut file = file.map_err(failed)?;
+            let token = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+            file.write_all(token.as_bytes()).map_err(failed)?;
+            match file.persist_noclobber(&path) {
+                Ok(_) => token,
+                // Another run was quicker.
+                Err(_) => std::fs::read_to_string(&path).map_err(failed)?,
+            }
+        }
+        outcome => outcome.map_err(failed)?,
+    };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{host}:{}", directory.display())
+    Ok(format!("{host}:{}", token.trim_start_matches(".tmp")))
 }
 
 /// What was made for one run.

@@ -3,7 +3,7 @@
 //! Invariant: whatever the engine says becomes a pod's status first; what it means is for `plan::observe` to say.
 //! Invariant: every container that was started has ended when this ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
@@ -29,6 +29,7 @@ use super::lease::{Lease, container_name};
 use super::pod_state::{DEADLINE, PodState, State};
 use super::pod_volumes::{self, MadeVolumes, PodVolumes};
 use super::sandbox::{self, Sandbox};
+use super::security::Flavour;
 use super::upload;
 use crate::api::{BuildRun, BuildRunSpec, Nanoseconds};
 use crate::plan::{Next, SOURCE_VOLUME, Verdict, go_quote};
@@ -133,22 +134,35 @@ struct Scene {
 
 impl Stage<'_> {
     async fn run(&mut self) -> Result<Played, LocalError> {
-        let Some(scene) = self.set_up().await? else { return Ok(self.finished()) };
+        let early = ended_early(self.stop.clone(), time_left(&self.play.pod, self.play.started));
+        tokio::pin!(early);
+        let set_up = tokio::select! {
+            set_up = self.set_up() => Ok(set_up?),
+            by_user = &mut early => Err(by_user),
+        };
+        let scene = match set_up {
+            Ok(Some(scene)) => scene,
+            Ok(None) => return Ok(self.finished()),
+            Err(by_user) => return Ok(self.given_up(by_user)),
+        };
         self.check_ids(&scene)?;
         let init = self.play.pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
         let init = init.count();
         let (first, steps) = scene.ready.split_at(init);
-        for ready in first {
-            if !self.start(std::slice::from_ref(ready), &scene).await? {
-                return Ok(self.finished());
+        for containers in first.chunks(1).chain([steps]) {
+            let started = tokio::select! {
+                started = self.start(containers, &scene) => Ok(started?),
+                by_user = &mut early => Err(by_user),
+            };
+            match started {
+                Ok(true) => self.until_all_ended(&scene).await?,
+                Ok(false) => return Ok(self.finished()),
+                Err(by_user) => return Ok(self.given_up(by_user)),
             }
-            self.until_all_ended(&scene).await?;
-            if self.verdict().next == Next::Finished || self.play.buildrun.is_done() {
-                return Ok(self.finished());
+            self.verdict();
+            if self.play.buildrun.is_done() {
+                break;
             }
-        }
-        if self.start(steps, &scene).await? {
-            self.until_all_ended(&scene).await?;
         }
         let played = self.finished();
         if let Some(path) = self.play.load.clone()
@@ -158,6 +172,16 @@ impl Stage<'_> {
             upload::load(self.engine, &scene.sandbox, &archive).await?;
         }
         Ok(played)
+    }
+
+    /// The pod is ended before all of it was there.
+    fn given_up(&mut self, by_user: bool) -> Played {
+        if by_user {
+            self.cancel();
+        } else {
+            self.state.end(DEADLINE.0, DEADLINE.1);
+        }
+        self.finished()
     }
 
     /// Volumes, sandbox and what is in them; nothing where a kubelet could not make the pod.
@@ -177,61 +201,41 @@ impl Stage<'_> {
         for what in left_out {
             self.note(format!("{what} is left out: only a cluster has it"));
         }
-        let mut users = BTreeMap::new();
-        for (name, image) in &self.play.images {
-            users.insert(name.clone(), images::users(self.engine, image, self.lease).await?);
-        }
-        let mut ready = Vec::new();
-        let mut broken = Vec::new();
-        for container in self.containers() {
-            match self
-                .given(&container, &users, &labels, |given| container::prepare(&container, given))
-            {
-                Ok(container) => ready.push(container),
-                Err(error) => broken.push((container.name.clone(), error.to_string())),
-            }
-        }
-        for (name, why) in &broken {
-            self.cannot_configure(Some(name), why);
-        }
-        if !broken.is_empty() {
-            return Ok(None);
-        }
-        fillings.extend(ready.iter().flat_map(|ready| ready.fillings.iter().cloned()));
-        for ready in &ready {
-            for capability in &ready.privileges.out_of_reach {
-                self.note(format!(
-                    "{}: capability {capability} is out of reach of a user who is not root in this engine",
-                    ready.container.name
-                ));
-            }
-            let image = self.image(&ready.container).id.clone();
-            self.state.know(&ready.container.name, Some(ready.privileges.user.clone()), &image);
-        }
         let hostname = self.play.pod.metadata.name.clone().unwrap_or_default();
-        let Some(first) = ready.first() else { return Ok(None) };
+        let Some(first) = self.containers().into_iter().next() else { return Ok(None) };
         let (sandbox, output) = Sandbox::start(
             self.engine,
             self.lease,
-            self.image(&first.container),
+            self.image(&first),
             volumes.for_sandbox(),
             &limited,
             &hostname,
             self.play.network.as_deref(),
         )
         .await?;
-        self.limits = !self.engine.old_cgroups || sandbox.ids.is_everybody();
-        if !self.limits && self.containers().iter().any(has_limits) {
-            self.note("limits of memory and processors have no effect: with version 1 of cgroups only root's engine can limit".into());
-        }
         self.state.address(sandbox.ip.as_deref().unwrap_or("127.0.0.1"));
+        self.limits = self.can_limit(&sandbox);
+        let Some((ready, users)) = self.resolve(&labels).await? else { return Ok(None) };
+        for ready in &ready {
+            fillings.extend(ready.fillings.iter().cloned());
+            for (mount, sub_path) in &ready.mounts {
+                let paths = sub_path.iter().flat_map(|path| volumes.sub_path(mount, path));
+                fillings.extend(paths);
+            }
+        }
         sandbox.fill(self.engine, &fillings).await?;
         let (say, over) = watch::channel(None);
         if !limited.is_empty() {
+            let tell = self.tell.clone();
             tokio::spawn(async move {
-                // What goes wrong here ends the sandbox, and with it the pod.
-                if let Ok(Some(volume)) = sandbox::overgrown(output).await {
-                    let _ = say.send(Some(volume));
+                match sandbox::overgrown(output).await {
+                    Ok(Some(volume)) => drop(say.send(Some(volume))),
+                    // It has ended, as it does when everything is removed.
+                    Ok(None) => {}
+                    Err(error) => {
+                        let note = format!("nobody watches the sizes of volumes any more: {error}");
+                        drop(tell.send(Happening::Note(note)));
+                    }
                 }
             });
         }
@@ -243,6 +247,53 @@ impl Stage<'_> {
             ready,
             users,
         }))
+    }
+
+    /// Everything that a kubelet would find out of the containers before it makes them; nothing where it could not.
+    async fn resolve(
+        &mut self,
+        labels: &HashMap<String, String>,
+    ) -> Result<Option<(Vec<Ready>, BTreeMap<String, ImageUsers>)>, LocalError> {
+        let mut users = BTreeMap::new();
+        for (name, image) in &self.play.images {
+            users.insert(name.clone(), images::users(self.engine, image, self.lease).await?);
+        }
+        let (mut ready, mut broken) = (Vec::new(), Vec::new());
+        for container in self.containers() {
+            let prepared = self
+                .given(&container, &users, labels, |given| container::prepare(&container, given));
+            match prepared {
+                Ok(container) => ready.push(container),
+                Err(error) => broken.push((container.name.clone(), error.to_string())),
+            }
+        }
+        for (name, why) in &broken {
+            self.cannot_configure(Some(name), why);
+        }
+        for ready in &ready {
+            for capability in &ready.privileges.out_of_reach {
+                self.note(format!(
+                    "{}: capability {capability} is out of reach of a user who is not root in this engine",
+                    ready.container.name
+                ));
+            }
+            let image = self.image(&ready.container).id.clone();
+            self.state.know(&ready.container.name, Some(ready.privileges.user.clone()), &image);
+        }
+        Ok(broken.is_empty().then_some((ready, users)))
+    }
+
+    /// Whether limits have an effect; who has set some is told where not.
+    fn can_limit(&self, sandbox: &Sandbox) -> bool {
+        let is_ordinary = match self.engine.flavour {
+            Flavour::Docker => self.engine.rootless,
+            Flavour::Podman => !sandbox.ids.is_everybody(),
+        };
+        let can = !(is_ordinary && self.engine.old_cgroups);
+        if !can && self.containers().iter().any(has_limits) {
+            self.note("limits of memory and processors have no effect: with version 1 of cgroups only root's engine can limit".into());
+        }
+        can
     }
 
     fn note(&self, text: String) {
@@ -270,7 +321,7 @@ impl Stage<'_> {
         &self,
         container: &Container,
         users: &BTreeMap<String, ImageUsers>,
-        labels: &std::collections::HashMap<String, String>,
+        labels: &HashMap<String, String>,
         with: impl FnOnce(&Given<'_>) -> T,
     ) -> T {
         let nobody = ImageUsers::default();
@@ -451,12 +502,15 @@ impl Stage<'_> {
         }
         let mut asked = Stop::No;
         loop {
+            let mut wanted = *self.stop.borrow();
+            if wanted != Stop::No && !self.state.is_ended() {
+                self.cancel();
+            }
             let verdict = self.verdict();
             let running = self.state.running();
             if running.is_empty() {
                 return Ok(());
             }
-            let mut wanted = *self.stop.borrow_and_update();
             if verdict.next == Next::EndPod || self.state.is_ended() {
                 wanted = wanted.max(Stop::Asked);
             }
@@ -483,7 +537,7 @@ impl Stage<'_> {
                     }
                     News::None => {}
                 },
-                Ok(()) = self.stop.changed() => self.cancel(),
+                Ok(()) = self.stop.changed() => {}
                 () = tokio::time::sleep(again) => {}
                 () = tokio::time::sleep(left), if asked == Stop::No => {
                     self.state.end(DEADLINE.0, DEADLINE.1);
@@ -507,6 +561,14 @@ impl Stage<'_> {
 
     fn finished(&mut self) -> Played {
         Played { verdict: self.verdict(), pod: self.state.pod() }
+    }
+}
+
+/// Comes back when a pod that is not all there yet has to end; true where the user wants it.
+async fn ended_early(mut stop: watch::Receiver<Stop>, left: Duration) -> bool {
+    tokio::select! {
+        Ok(_) = stop.wait_for(|stop| *stop != Stop::No) => true,
+        () = tokio::time::sleep(left) => false,
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, ContainerUser, LinuxContainerUser, Pod, PodStatus,
+    ContainerStatus, ContainerUser, HostIP, LinuxContainerUser, Pod, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -79,7 +79,9 @@ impl PodState {
     pub fn address(&mut self, ip: &str) {
         if let Some(status) = &mut self.pod.status {
             status.pod_ip = Some(ip.to_owned());
+            status.pod_ips = Some(vec![PodIP { ip: ip.to_owned() }]);
             status.host_ip = Some(ip.to_owned());
+            status.host_ips = Some(vec![HostIP { ip: ip.to_owned() }]);
         }
     }
 

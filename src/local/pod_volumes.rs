@@ -26,8 +26,9 @@ use crate::plan::{TOKEN_VOLUME, nanos};
 pub const SANDBOX_ROOT: &str = "/volumes";
 /// Directory for what is not a volume of the pod.
 const OWN: &str = ".slipway";
-const DISK: &str = "disk";
-const MEMORY: &str = "memory";
+// No volume of a pod can have such a name.
+const DISK: &str = ".disk";
+const MEMORY: &str = ".memory";
 /// Bytes of a block of memory, as limits count them.
 const BLOCK: u64 = 4096;
 
@@ -79,6 +80,18 @@ pub struct Filling {
     pub mode: u32,
     /// Nothing for a directory. They may be secret.
     pub bytes: Option<Vec<u8>>,
+    /// Whatever is there stays.
+    pub only_if_missing: bool,
+}
+
+impl Filling {
+    fn directory(path: String, mode: u32) -> Self {
+        Self { path, mode, bytes: None, only_if_missing: false }
+    }
+
+    fn file(path: String, mode: u32, bytes: Vec<u8>) -> Self {
+        Self { path, mode, bytes: Some(bytes), only_if_missing: false }
+    }
 }
 
 impl std::fmt::Debug for Filling {
@@ -91,7 +104,7 @@ impl std::fmt::Debug for Filling {
 enum Kind {
     Shared { in_memory: bool, content: Option<VolumeContent> },
     Limited { in_memory: bool, limit: u64, written: String },
-    Claim { name: String },
+    Claim { name: String, read_only: bool },
     Host { path: String },
     Other { kind: String },
 }
@@ -116,7 +129,10 @@ pub async fn make(
 ) -> Result<Result<MadeVolumes, ConfigError>, LocalError> {
     let mut volumes = PodVolumes { engine: BTreeMap::new(), pod: BTreeMap::new() };
     let (mut fillings, mut limited, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
-    let name = |volume: &str| format!("slipway-{run}-{volume}");
+    let name = |volume: &str| match volume.strip_prefix('.') {
+        Some(own) => format!("slipway-{run}.{own}"),
+        None => format!("slipway-{run}-{volume}"),
+    };
     let mut first = labels.clone();
     first.insert(CONTAINERS_LABEL.into(), container_names(pod).join(","));
     volumes.add(engine, DISK, &name(DISK), HashMap::new(), &first).await?;
@@ -139,11 +155,9 @@ pub async fn make(
                     );
                 }
                 let path = format!("{parent}/{own}");
-                fillings.push(Filling { path: path.clone(), mode: 0o777, bytes: None });
-                fillings.extend(content.files.into_iter().map(|file| Filling {
-                    path: format!("{path}/{}", file.path),
-                    mode: file.mode,
-                    bytes: Some(file.bytes),
+                fillings.push(Filling::directory(path.clone(), 0o777));
+                fillings.extend(content.files.into_iter().map(|file| {
+                    Filling::file(format!("{path}/{}", file.path), file.mode, file.bytes)
                 }));
                 Place::Engine { volume: parent.into(), directory: Some(own.into()), read_only }
             }
@@ -153,16 +167,23 @@ pub async fn make(
                 if !memory {
                     limited.push(Limited { volume: own.into(), limit, written });
                 }
-                fillings.push(Filling { path: own.into(), mode: 0o777, bytes: None });
+                fillings.push(Filling::directory(own.into(), 0o777));
                 Place::Engine { volume: own.into(), directory: None, read_only: false }
             }
-            Kind::Claim { name: claim } => {
+            Kind::Claim { name: claim, read_only } => {
                 let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
-                let lasting = format!("slipway-claim-{namespace}-{claim}");
+                let lasting = format!("slipway-claim-{namespace}.{claim}");
                 // It belongs to no run: builds keep their caches in it.
+                let known = engine.docker.inspect_volume(&lasting).await.is_ok();
                 volumes.add(engine, own, &lasting, HashMap::new(), &HashMap::new()).await?;
-                fillings.push(Filling { path: own.into(), mode: 0o777, bytes: None });
-                Place::Engine { volume: own.into(), directory: None, read_only: false }
+                if !known {
+                    fillings.push(Filling::directory(own.into(), 0o777));
+                }
+                Place::Engine { volume: own.into(), directory: None, read_only }
+            }
+            Kind::Host { path } if path.contains(':') => {
+                let kind = "hostPath with a colon in its path".into();
+                return Err(LocalError::Volume { volume: own.into(), kind });
             }
             Kind::Host { path } => Place::Host { path },
             Kind::Other { kind } => {
@@ -171,7 +192,6 @@ pub async fn make(
         };
         volumes.pod.insert(own.into(), place);
     }
-    fillings.extend(volumes.sub_paths(pod));
     Ok(Ok(MadeVolumes { volumes, fillings, limited, left_out }))
 }
 
@@ -209,7 +229,8 @@ fn kind(volume: &Volume, content: Option<VolumeContent>) -> Kind {
         return Kind::Shared { in_memory: false, content: None };
     }
     if let Some(claim) = &volume.persistent_volume_claim {
-        return Kind::Claim { name: claim.claim_name.clone() };
+        let read_only = claim.read_only == Some(true);
+        return Kind::Claim { name: claim.claim_name.clone(), read_only };
     }
     if let Some(host) = &volume.host_path {
         return Kind::Host { path: host.path.clone() };
@@ -300,28 +321,18 @@ impl PodVolumes {
         }
     }
 
-    /// Directories that mounts ask for by subPath and that nobody made. Files of ConfigMaps and the like are there already.
-    fn sub_paths(&self, pod: &Pod) -> Vec<Filling> {
-        let spec = pod.spec.iter();
-        let containers =
-            spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+    /// Directories that a mount asks for by subPath and that nobody made. Files of ConfigMaps and the like are there already.
+    pub fn sub_path(&self, mount: &VolumeMount, sub_path: &str) -> Vec<Filling> {
+        let Some(Place::Engine { volume, directory, read_only: false }) = self.pod.get(&mount.name)
+        else {
+            return Vec::new();
+        };
+        let mut path = join(volume.clone(), directory.as_deref());
         let mut found = Vec::new();
-        for mount in containers.flat_map(|container| container.volume_mounts.iter().flatten()) {
-            let Some(sub_path) = &mount.sub_path else { continue };
-            let Some(Place::Engine { volume, directory, read_only: false }) =
-                self.pod.get(&mount.name)
-            else {
-                continue;
-            };
-            let root = join(volume.clone(), directory.as_deref());
-            let mut path = root;
-            for part in sub_path.split('/').filter(|part| !part.is_empty() && *part != ".") {
-                path = join(path, Some(part));
-                let filling = Filling { path: path.clone(), mode: 0o777, bytes: None };
-                if !found.contains(&filling) {
-                    found.push(filling);
-                }
-            }
+        for part in sub_path.split('/') {
+            path = join(path, Some(part));
+            found
+                .push(Filling { only_if_missing: true, ..Filling::directory(path.clone(), 0o777) });
         }
         found
     }
@@ -334,15 +345,13 @@ pub fn own_path(container: &str, file: &str) -> String {
 
 /// What a container's own files need: their directory, and what they begin with.
 pub fn own_fillings(container: &str, files: &[(&str, u32, &str)]) -> Vec<Filling> {
-    let directory = |path: String| Filling { path, mode: 0o755, bytes: None };
+    let directory = |path: String| Filling::directory(path, 0o755);
     let mut found = vec![
         directory(format!("{MEMORY}/{OWN}")),
         directory(format!("{MEMORY}/{OWN}/{container}")),
     ];
-    found.extend(files.iter().map(|(file, mode, text)| Filling {
-        path: own_path(container, file),
-        mode: *mode,
-        bytes: Some(text.as_bytes().to_vec()),
+    found.extend(files.iter().map(|(file, mode, text)| {
+        Filling::file(own_path(container, file), *mode, text.as_bytes().to_vec())
     }));
     found
 }

@@ -6,8 +6,8 @@ use std::io;
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, StartContainerOptions,
-    UploadToContainerOptionsBuilder,
+    ContainerArchiveInfoOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions,
+    StartContainerOptions, UploadToContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 use k8s_openapi::jiff::Timestamp;
@@ -16,7 +16,7 @@ use slipway_step::protocol::hold::{self, HoldCommand, SizeLimit};
 
 use super::attend::{Output, attach};
 use super::engine::Engine;
-use super::error::{Asked as _, LocalError};
+use super::error::{Asked as _, LocalError, is_absent};
 use super::images::{ImageFacts, text};
 use super::lease::{Lease, sandbox_name};
 use super::pod_volumes::{Filling, Limited, SANDBOX_ROOT, own_path};
@@ -111,12 +111,29 @@ impl Sandbox {
 
     /// Puts files and directories into the volumes.
     pub async fn fill(&self, engine: &Engine, fillings: &[Filling]) -> Result<(), LocalError> {
-        let archive = archive(fillings)
+        let mut missing: Vec<&Filling> = Vec::new();
+        for filling in fillings {
+            let made = missing.iter().any(|known| known.path == filling.path);
+            if !made && !(filling.only_if_missing && self.has(engine, &filling.path).await?) {
+                missing.push(filling);
+            }
+        }
+        let archive = archive(&missing)
             .map_err(|source| LocalError::Archive { what: "the volumes".into(), source })?;
         let options = UploadToContainerOptionsBuilder::new().path(SANDBOX_ROOT).build();
         let body = bollard::body_full(archive.into());
         let sent = engine.docker.upload_to_container(&self.id, Some(options), body).await;
         sent.asked(|| "fill the pod's volumes".into())
+    }
+
+    async fn has(&self, engine: &Engine, path: &str) -> Result<bool, LocalError> {
+        let path = format!("{SANDBOX_ROOT}/{path}");
+        let options = ContainerArchiveInfoOptionsBuilder::new().path(&path).build();
+        match engine.docker.get_container_archive_info(&self.id, Some(options)).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(source) => Err(LocalError::Engine { what: format!("look at {path}"), source }),
+        }
     }
 
     /// What a container left in one of its own files.
@@ -128,7 +145,7 @@ impl Sandbox {
     ) -> Result<Option<String>, LocalError> {
         let path = format!("{SANDBOX_ROOT}/{}", own_path(container, file));
         let text = text(engine, &self.id, &path).await?;
-        Ok(text.filter(|text| !text.is_empty()))
+        Ok(text.map(|text| tail(&text).to_owned()).filter(|text| !text.is_empty()))
     }
 }
 
@@ -168,7 +185,7 @@ pub async fn create(
     Ok(engine.docker.create_container(Some(options), body).await?.id)
 }
 
-fn archive(fillings: &[Filling]) -> io::Result<Vec<u8>> {
+fn archive(fillings: &[&Filling]) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     let now = Timestamp::now().as_second().try_into().unwrap_or(0);
     for filling in fillings {
@@ -185,4 +202,14 @@ fn archive(fillings: &[Filling]) -> io::Result<Vec<u8>> {
         archive.append_data(&mut header, &filling.path, bytes)?;
     }
     archive.into_inner()
+}
+
+/// As much as a kubelet reads of what a container reports: its end.
+fn tail(text: &str) -> &str {
+    const MOST: usize = 4096;
+    let mut start = text.len().saturating_sub(MOST);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
 }

@@ -62,7 +62,6 @@ pub async fn done(engine: &Engine, id: &str) -> Result<(), LocalError> {
     let lock_file = format!("--lock-file={WAITER_LOCK_FILE}");
     let words: Vec<String> =
         [BIN_PATH, "waiter", "done", &lock_file].into_iter().map(String::from).collect();
-    let told = || "tell the source step that the source is there".to_owned();
     loop {
         let config = ExecConfig {
             cmd: Some(words.clone()),
@@ -70,16 +69,19 @@ pub async fn done(engine: &Engine, id: &str) -> Result<(), LocalError> {
             attach_stderr: Some(true),
             ..ExecConfig::default()
         };
-        let exec = match engine.docker.create_exec(id, config).await {
+        let outcome = async {
+            let exec = engine.docker.create_exec(id, config).await?;
+            let started = engine.docker.start_exec(&exec.id, None::<StartExecOptions>).await?;
+            if let StartExecResults::Attached { mut output, .. } = started {
+                while output.next().await.is_some() {}
+            }
+            engine.docker.inspect_exec(&exec.id).await
+        };
+        let inspected = match outcome.await {
             // A container that has ended tells why by itself.
             Err(error) if is_absent(&error) || status_code(&error) == Some(409) => return Ok(()),
-            outcome => outcome.asked(told)?,
+            outcome => outcome.asked(|| "tell the source step that the source is there".into())?,
         };
-        let started = engine.docker.start_exec(&exec.id, None::<StartExecOptions>).await;
-        if let StartExecResults::Attached { mut output, .. } = started.asked(told)? {
-            while output.next().await.is_some() {}
-        }
-        let inspected = engine.docker.inspect_exec(&exec.id).await.asked(told)?;
         if inspected.exit_code == Some(0) && inspected.running != Some(true) {
             return Ok(());
         }

@@ -232,7 +232,7 @@ impl Writer<'_> {
 }
 
 /// A path below the volume's root, as short as it can be said.
-fn clean(path: &str) -> Result<String, ConfigError> {
+pub(super) fn clean(path: &str) -> Result<String, ConfigError> {
     let wrong = |rule| ConfigError::Path { rule, path: path.to_owned() };
     if path.starts_with('/') {
         return Err(wrong("must be relative path"));
