@@ -206,7 +206,7 @@ impl Stage<'_> {
                 ));
             }
             let image = self.image(&ready.container).id.clone();
-            self.state.know(&ready.container.name, Some(ready.privileges.user.clone()), &image);
+            self.state.know(&ready.container.name, ready.identity.clone(), &image);
         }
         let hostname = self.play.pod.metadata.name.clone().unwrap_or_default();
         let Some(first) = ready.first() else { return Ok(None) };

@@ -26,8 +26,12 @@ use crate::plan::{TOKEN_VOLUME, nanos};
 pub const SANDBOX_ROOT: &str = "/volumes";
 /// Directory for what is not a volume of the pod.
 const OWN: &str = ".slipway";
-const DISK: &str = "disk";
-const MEMORY: &str = "memory";
+// No volume of a pod can have a name like these.
+const DISK: &str = ".disk";
+const MEMORY: &str = ".memory";
+/// Modes of a volume's own directory, as the kubelet makes it.
+const ON_DISK: u32 = 0o777;
+const IN_MEMORY: u32 = 0o1777;
 /// Bytes of a block of memory, as limits count them.
 const BLOCK: u64 = 4096;
 
@@ -139,7 +143,10 @@ pub async fn make(
                     );
                 }
                 let path = format!("{parent}/{own}");
-                fillings.push(Filling { path: path.clone(), mode: 0o777, bytes: None });
+                // The kubelet has the files of ConfigMaps alone on disk.
+                let on_disk = !in_memory || volume.config_map.is_some();
+                let mode = if on_disk { ON_DISK } else { IN_MEMORY };
+                fillings.push(Filling { path: path.clone(), mode, bytes: None });
                 fillings.extend(content.files.into_iter().map(|file| Filling {
                     path: format!("{path}/{}", file.path),
                     mode: file.mode,
@@ -153,7 +160,8 @@ pub async fn make(
                 if !memory {
                     limited.push(Limited { volume: own.into(), limit, written });
                 }
-                fillings.push(Filling { path: own.into(), mode: 0o777, bytes: None });
+                let mode = if memory { IN_MEMORY } else { ON_DISK };
+                fillings.push(Filling { path: own.into(), mode, bytes: None });
                 Place::Engine { volume: own.into(), directory: None, read_only: false }
             }
             Kind::Claim { name: claim } => {
@@ -161,7 +169,7 @@ pub async fn make(
                 let lasting = format!("slipway-claim-{namespace}-{claim}");
                 // It belongs to no run: builds keep their caches in it.
                 volumes.add(engine, own, &lasting, HashMap::new(), &HashMap::new()).await?;
-                fillings.push(Filling { path: own.into(), mode: 0o777, bytes: None });
+                fillings.push(Filling { path: own.into(), mode: ON_DISK, bytes: None });
                 Place::Engine { volume: own.into(), directory: None, read_only: false }
             }
             Kind::Host { path } => Place::Host { path },
@@ -284,9 +292,16 @@ impl PodVolumes {
     }
 
     /// One of a container's own files, bound to where it wants it.
-    pub fn own_file(&self, container: &str, file: &str, target: &str) -> Option<String> {
+    pub fn own_file(
+        &self,
+        container: &str,
+        file: &str,
+        target: &str,
+        read_only: bool,
+    ) -> Option<String> {
         let mountpoint = self.engine.get(MEMORY)?.mountpoint.clone();
-        Some(bind(&join(mountpoint, Some(&format!("{OWN}/{container}/{file}"))), target, false))
+        let source = join(mountpoint, Some(&format!("{OWN}/{container}/{file}")));
+        Some(bind(&source, target, read_only))
     }
 
     /// Where the sandbox has a directory of a volume of the pod.
