@@ -43,6 +43,14 @@ images_for() ( # command...
     images_context empty
     printf 'FROM scratch\nLABEL slipway.dev/content=nothing\n' >"$images_contexts/empty/Containerfile"
     images_one empty slipway.test/empty:1
+
+    local user
+    for user in 1234:5678 app:staff; do
+        images_context "user-${user%:*}"
+        { images_containerfile_busybox && images_containerfile_user && echo "USER $user"; } >"$images_contexts/user-${user%:*}/Containerfile"
+        install -m 0755 /bin/busybox "$images_contexts/user-${user%:*}/busybox"
+        images_one "user-${user%:*}" "slipway.test/user:${user%:*}"
+    done
 )
 
 images_version() {
@@ -81,6 +89,15 @@ FROM scratch
 COPY busybox /bin/busybox
 RUN ["/bin/busybox", "sh", "-c", "/bin/busybox --install -s /bin && mkdir -p /etc /root /tmp /usr /var && ln -s ../bin /usr/bin && chmod 1777 /tmp && echo root:x:0:0:root:/root:/bin/sh >/etc/passwd && echo root:x:0: >/etc/group"]
 CMD ["sh"]
+END
+}
+
+# Knows a user with groups of its own, and a place to work.
+images_containerfile_user() {
+    cat <<'END'
+RUN echo app:x:1234:5678::/srv/app:/bin/sh >>/etc/passwd && printf '%s\n' wheel:x:10:root,app staff:x:5678: builders:x:2000:other,app >>/etc/group && mkdir -p /srv/app && chown 1234:5678 /srv/app && chmod 0750 /srv/app
+WORKDIR /srv/app
+ENV OF_IMAGE=yes
 END
 }
 

@@ -275,6 +275,8 @@ services_run() { # name port command...
             descriptor=${descriptor##*/}
             [ "$descriptor" -le 2 ] || eval "exec $descriptor>&-"
         done
+        # git fails where the directory that this was called from is gone.
+        cd /
         exec setsid "$@" >"$log" 2>&1 </dev/null
     ) &
     pid=$!

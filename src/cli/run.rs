@@ -8,13 +8,14 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::console::{self, Console, Manner};
 use super::plan::{self, ReadFiles, Refused, RunArguments};
-use super::{Error, Exit, print_text};
+use super::{Error, Exit, Format, print_object, print_text};
 use crate::api::{BuildRun, Nanoseconds};
 use crate::local::{self, Engine, Happening, Lease, LocalError, Missing, Note, Play, Played, Stop};
 use crate::plan::{Settings, expand, not_built, output_image, validate};
@@ -47,6 +48,9 @@ pub struct RunHereArguments {
     /// Leave containers and volumes behind for a look at them
     #[arg(long)]
     keep: bool,
+    /// Print the BuildRun and its Pod as they are in the end, under `buildrun` and `pod`, in place of IMAGE@DIGEST
+    #[arg(short, long, value_enum)]
+    output: Option<Format>,
 }
 
 pub fn run(arguments: &RunHereArguments) -> Result<Exit, Error> {
@@ -198,6 +202,7 @@ async fn under_lease(
     let console = Console::new(&request.pod, std::io::stderr(), Manner::of_stderr());
     let shown = console::show(console, news);
     let image = request.image.clone();
+    let mut buildrun = request.buildrun.clone();
     let played = Box::pin(play(arguments, request, engine, lease, &tell, stop)).await;
     drop(tell);
     let console = shown.await.map_err(|error| Error::Runtime(error.into()))?;
@@ -207,11 +212,17 @@ async fn under_lease(
     let kept = arguments.keep.then(|| lease.label());
     let loaded = arguments.load;
     console.finish(&Ending { status, image: &image, loaded, kept: kept.as_deref() });
+    if let Some(format) = arguments.output {
+        buildrun.status = Some(status.clone());
+        let ended = json!({ "buildrun": buildrun, "pod": played.pod });
+        print_object("the BuildRun and its Pod", &ended, format)?;
+    }
     if !status.has_succeeded() {
         return Ok(Exit::Failed);
     }
     // The engine knows it by its name, a registry best by its digest.
-    if let Some(line) = if loaded { Some(image) } else { built_image(&image, status) } {
+    let line = if loaded { Some(image) } else { built_image(&image, status) };
+    if let Some(line) = line.filter(|_| arguments.output.is_none()) {
         print_text(&format!("{line}\n"))?;
     }
     Ok(Exit::Done)

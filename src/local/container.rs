@@ -1,9 +1,9 @@
 //! What an engine is told of one container of the pod.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bollard::models::{ContainerCreateBody, HostConfig};
-use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, LinuxContainerUser, Pod, VolumeMount};
 use slipway_step::protocol::TERMINATION_LOG;
 
 use super::config_error::ConfigError;
@@ -22,6 +22,8 @@ use crate::plan::nanos;
 pub const TERMINATION_FILE: &str = "termination-log";
 const PASSWD_FILE: &str = "passwd";
 const GROUP_FILE: &str = "group";
+/// Where Podman lets everybody write on a read-only root.
+const PODMAN_WRITABLE: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
 /// One second of processor time, in what the engine counts.
 const NANOS: i128 = 1_000_000_000;
 
@@ -45,6 +47,8 @@ pub struct Given<'a> {
 pub struct Ready {
     pub container: Container,
     pub privileges: Privileges,
+    /// Who it runs as, as a kubelet reports it; nothing where the image does not know the user's name.
+    pub identity: Option<LinuxContainerUser>,
     environment: Vec<(String, String)>,
     /// The mounts, with the paths in their volumes.
     pub mounts: Vec<(VolumeMount, Option<String>)>,
@@ -67,8 +71,10 @@ pub fn prepare(container: &Container, given: &Given<'_>) -> Result<Ready, Config
     let mut files = vec![(TERMINATION_FILE, 0o666, "")];
     let mut shadows = Vec::new();
     if given.engine.flavour == Flavour::Podman {
-        // Podman adds the missing entry of a user, and so would hide what a cluster refuses.
+        // Podman adds the missing entry of a user, and so would hide what a cluster refuses. Without a group it adds one of the
+        // user's own number.
         let (uid, gid) = ids(&privileges.user);
+        let gid = if privileges.user.contains(':') { gid } else { uid };
         for (path, file, text, id) in [
             ("/etc/passwd", PASSWD_FILE, &given.users.passwd, uid),
             ("/etc/group", GROUP_FILE, &given.users.group, gid),
@@ -86,9 +92,11 @@ pub fn prepare(container: &Container, given: &Given<'_>) -> Result<Ready, Config
     let users = |text: &Option<String>| text.clone().unwrap_or_default();
     let groups =
         image_groups(&privileges.user, &users(&given.users.passwd), &users(&given.users.group));
+    let identity = identity(&privileges.user, &groups, &users(&given.users.passwd));
     Ok(Ready {
         container: container.clone(),
         privileges,
+        identity,
         environment,
         mounts,
         groups,
@@ -112,6 +120,24 @@ fn sub_path(
         return Err(ConfigError::Path { rule: "must not contain ':' in this engine", path });
     }
     clean(&path).map(Some)
+}
+
+/// The ids of a user: those that are missing are in the image's `/etc/passwd`.
+fn identity(user: &str, groups: &[u32], passwd: &str) -> Option<LinuxContainerUser> {
+    let name = user.split(':').next().unwrap_or_default();
+    let lines = passwd.lines().map(|line| line.trim().split(':').collect::<Vec<_>>());
+    let id = |field: Option<&&str>| field.and_then(|id| id.parse::<i64>().ok());
+    let (uid, gid) = ids(user);
+    let mut entries = lines.filter(|fields| match uid {
+        Some(uid) => id(fields.get(2)) == Some(uid),
+        None => fields.first() == Some(&name),
+    });
+    let entry = entries.next();
+    let of_entry = |at: usize| entry.as_ref().and_then(|fields| id(fields.get(at)));
+    let uid = uid.or_else(|| of_entry(2))?;
+    let gid = gid.or_else(|| of_entry(3)).unwrap_or(0);
+    let all: BTreeSet<i64> = groups.iter().map(|gid| i64::from(*gid)).chain([gid]).collect();
+    Some(LinuxContainerUser { uid, gid, supplemental_groups: Some(all.into_iter().collect()) })
 }
 
 /// The ids in `uid[:gid]`, as far as they are numbers.
@@ -162,6 +188,19 @@ impl Ready {
         }
     }
 
+    /// Podman makes some directories of a read-only root writable; on a cluster they are as read-only as the rest.
+    fn read_only_places(&self, given: &Given<'_>) -> HashMap<String, String> {
+        if given.engine.flavour != Flavour::Podman || !self.privileges.read_only {
+            return HashMap::new();
+        }
+        let mounts = || self.container.volume_mounts.iter().flatten();
+        let is_mounted = |place: &str| {
+            mounts().any(|mount| mount.mount_path.trim_end_matches('/').starts_with(place))
+        };
+        let places = PODMAN_WRITABLE.into_iter().filter(|place| !is_mounted(place));
+        places.map(|place| (place.to_owned(), "ro,tmpcopyup".to_owned())).collect()
+    }
+
     fn host_config(&self, given: &Given<'_>, volumes: &PodVolumes, sandbox: &str) -> HostConfig {
         let privileges = &self.privileges;
         let name = &self.container.name;
@@ -169,9 +208,11 @@ impl Ready {
         for (mount, sub_path) in &self.mounts {
             binds.extend(volumes.mount(mount, sub_path.as_deref()));
         }
-        binds.extend(volumes.own_file(name, TERMINATION_FILE, TERMINATION_LOG));
+        binds.extend(volumes.own_file(name, TERMINATION_FILE, TERMINATION_LOG, false));
         binds.extend(
-            self.shadows.iter().filter_map(|(path, file)| volumes.own_file(name, file, path)),
+            self.shadows.iter().filter_map(|(path, file)| {
+                volumes.own_file(name, file, path, privileges.read_only)
+            }),
         );
         let limit = |resource: &str| {
             let limits = self.container.resources.as_ref()?.limits.as_ref()?;
@@ -192,6 +233,7 @@ impl Ready {
             cap_drop: Some(privileges.cap_drop.clone()),
             privileged: Some(privileges.privileged),
             readonly_rootfs: Some(privileges.read_only),
+            tmpfs: Some(self.read_only_places(given)),
             security_opt: Some(privileges.security_options.clone()),
             masked_paths: privileges.unmasked.then(Vec::new),
             readonly_paths: privileges.unmasked.then(Vec::new),
@@ -202,6 +244,31 @@ impl Ready {
                 i64::try_from(nanos.min(i128::from(given.engine.cpus) * NANOS)).ok()
             }),
             ..HostConfig::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_are_missing_are_those_of_the_image() {
+        const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1234:5678::/:\nbroken\n";
+        for (user, groups, expected) in [
+            ("1001:1000", &[][..], Some((1001, 1000, vec![1000]))),
+            ("1234", &[10, 2000], Some((1234, 5678, vec![10, 2000, 5678]))),
+            ("app", &[10], Some((1234, 5678, vec![10, 5678]))),
+            ("app:77", &[], Some((1234, 77, vec![77]))),
+            ("4321", &[], Some((4321, 0, vec![0]))),
+            ("nobody", &[], None),
+        ] {
+            let expected = expected.map(|(uid, gid, groups)| LinuxContainerUser {
+                uid,
+                gid,
+                supplemental_groups: Some(groups),
+            });
+            assert_eq!(identity(user, groups, PASSWD), expected, "{user}");
         }
     }
 }

@@ -278,7 +278,7 @@ impl Stage<'_> {
                 ));
             }
             let image = self.image(&ready.container).id.clone();
-            self.state.know(&ready.container.name, Some(ready.privileges.user.clone()), &image);
+            self.state.know(&ready.container.name, ready.identity.clone(), &image);
         }
         Ok(broken.is_empty().then_some((ready, users)))
     }

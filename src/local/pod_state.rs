@@ -11,7 +11,6 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::container::ids;
 use crate::api::{BuildRun, Nanoseconds};
 use crate::plan::{Seen, Verdict, observe};
 
@@ -45,8 +44,8 @@ pub struct Ended {
 pub struct PodState {
     pod: Pod,
     states: BTreeMap<String, State>,
-    /// `uid[:gid]` of each container, and the identity of its image.
-    known: BTreeMap<String, (Option<String>, String)>,
+    /// The user of each container, and the identity of its image.
+    known: BTreeMap<String, (Option<LinuxContainerUser>, String)>,
     /// Why the pod was ended as a whole, in the kubelet's words.
     ended: Option<(&'static str, String)>,
 }
@@ -72,7 +71,7 @@ impl PodState {
         self.states.insert(container.to_owned(), state);
     }
 
-    pub fn know(&mut self, container: &str, user: Option<String>, image: &str) {
+    pub fn know(&mut self, container: &str, user: Option<LinuxContainerUser>, image: &str) {
         self.known.insert(container.to_owned(), (user, image.to_owned()));
     }
 
@@ -160,7 +159,7 @@ impl PodState {
 
     fn status(&self, name: &str) -> ContainerStatus {
         let known = self.known.get(name);
-        let user = known.and_then(|(user, _)| user.as_deref()).map(ids);
+        let user = known.and_then(|(user, _)| user.clone());
         let image = self
             .pod
             .spec
@@ -176,12 +175,7 @@ impl PodState {
             ready: matches!(state, Some(State::Running { .. })),
             started: Some(matches!(state, Some(State::Running { .. }))),
             state: Some(container_state(state)),
-            user: match user {
-                Some((Some(uid), Some(gid))) => Some(ContainerUser {
-                    linux: Some(LinuxContainerUser { uid, gid, supplemental_groups: None }),
-                }),
-                _ => None,
-            },
+            user: user.map(|linux| ContainerUser { linux: Some(linux) }),
             ..ContainerStatus::default()
         }
     }

@@ -26,9 +26,12 @@ use crate::plan::{TOKEN_VOLUME, nanos};
 pub const SANDBOX_ROOT: &str = "/volumes";
 /// Directory for what is not a volume of the pod.
 const OWN: &str = ".slipway";
-// No volume of a pod can have such a name.
+// No volume of a pod can have a name like these.
 const DISK: &str = ".disk";
 const MEMORY: &str = ".memory";
+/// Modes of a volume's own directory, as the kubelet makes it.
+const ON_DISK: u32 = 0o777;
+const IN_MEMORY: u32 = 0o1777;
 /// Bytes of a block of memory, as limits count them.
 const BLOCK: u64 = 4096;
 
@@ -155,7 +158,10 @@ pub async fn make(
                     );
                 }
                 let path = format!("{parent}/{own}");
-                fillings.push(Filling::directory(path.clone(), 0o777));
+                // The kubelet has the files of ConfigMaps alone on disk.
+                let on_disk = !in_memory || volume.config_map.is_some();
+                let mode = if on_disk { ON_DISK } else { IN_MEMORY };
+                fillings.push(Filling::directory(path.clone(), mode));
                 fillings.extend(content.files.into_iter().map(|file| {
                     Filling::file(format!("{path}/{}", file.path), file.mode, file.bytes)
                 }));
@@ -167,7 +173,8 @@ pub async fn make(
                 if !memory {
                     limited.push(Limited { volume: own.into(), limit, written });
                 }
-                fillings.push(Filling::directory(own.into(), 0o777));
+                let mode = if memory { IN_MEMORY } else { ON_DISK };
+                fillings.push(Filling::directory(own.into(), mode));
                 Place::Engine { volume: own.into(), directory: None, read_only: false }
             }
             Kind::Claim { name: claim, read_only } => {
@@ -177,7 +184,7 @@ pub async fn make(
                 let known = engine.docker.inspect_volume(&lasting).await.is_ok();
                 volumes.add(engine, own, &lasting, HashMap::new(), &HashMap::new()).await?;
                 if !known {
-                    fillings.push(Filling::directory(own.into(), 0o777));
+                    fillings.push(Filling::directory(own.into(), ON_DISK));
                 }
                 Place::Engine { volume: own.into(), directory: None, read_only }
             }
@@ -305,9 +312,16 @@ impl PodVolumes {
     }
 
     /// One of a container's own files, bound to where it wants it.
-    pub fn own_file(&self, container: &str, file: &str, target: &str) -> Option<String> {
+    pub fn own_file(
+        &self,
+        container: &str,
+        file: &str,
+        target: &str,
+        read_only: bool,
+    ) -> Option<String> {
         let mountpoint = self.engine.get(MEMORY)?.mountpoint.clone();
-        Some(bind(&join(mountpoint, Some(&format!("{OWN}/{container}/{file}"))), target, false))
+        let source = join(mountpoint, Some(&format!("{OWN}/{container}/{file}")));
+        Some(bind(&source, target, read_only))
     }
 
     /// Where the sandbox has a directory of a volume of the pod.

@@ -152,6 +152,12 @@ impl Namespace {
 
     /// The pod as soon as it is `what`, which `is` tells.
     pub fn wait_for(&self, pod: &str, what: &str, is: impl Fn(&Pod) -> bool) -> Pod {
+        self.watch(pod, PATIENCE, is)
+            .unwrap_or_else(|| panic!("pod {pod} is not {what} after {PATIENCE:?}"))
+    }
+
+    /// The pod as soon as `is` says so; nothing when that takes longer.
+    pub fn watch(&self, pod: &str, longest: Duration, is: impl Fn(&Pod) -> bool) -> Option<Pod> {
         // As a list of one: kubectl's watch of a single object loses what changes between its look and its watch.
         let one = format!("--field-selector=metadata.name={pod}");
         let mut watch = self.command(&["get", "pods", &one, "--watch", "--output=json"]);
@@ -165,21 +171,17 @@ impl Namespace {
                 }
             }
         });
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + longest;
         loop {
             match seen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(pod) => {
                     let pod = pod.expect("kubectl prints pods");
                     if is(&pod) {
-                        return pod;
+                        return Some(pod);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    panic!("pod {pod} is not {what} after {PATIENCE:?}")
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    panic!("the watch of pod {pod} ended before it was {what}")
-                }
+                Err(RecvTimeoutError::Timeout) => return None,
+                Err(RecvTimeoutError::Disconnected) => panic!("the watch of pod {pod} ended"),
             }
         }
     }

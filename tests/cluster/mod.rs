@@ -11,6 +11,7 @@ mod harness;
 mod identity;
 mod names;
 mod observe;
+mod parity;
 mod samples;
 mod start;
 mod steps;

@@ -9,8 +9,10 @@ Examples:
   slipway run -f strategy.yaml build.yaml --source . --load
   slipway run -f . --buildrun nightly --param verbose=true --secret push=./credentials
   image=$(slipway run -f .)
+  slipway run -f . -o json | jq .buildrun.status.output
 
 Logs, progress and the table of steps go to standard error. Standard output gets one line: IMAGE@DIGEST once the image is pushed, IMAGE once it is loaded.
+With -o json or yaml it gets the BuildRun and its Pod, also of a build that failed.
 Docker or Podman must be running; DOCKER_HOST or --engine names one that is somewhere else.";
 
 /// How to come by an engine, for somebody who has none; `tried` are the places where one was looked for.
