@@ -17,7 +17,7 @@ use super::plan::{self, ReadFiles, Refused, RunArguments};
 use super::{Error, Exit, print_text};
 use crate::api::{BuildRun, Nanoseconds};
 use crate::local::{self, Engine, Happening, Lease, LocalError, Missing, Note, Play, Played, Stop};
-use crate::plan::{Settings, expand, not_built, output_image, validate};
+use crate::plan::{ImageCommand, Presence, Settings, expand, not_built, output_image, validate};
 use crate::view::run::{Ending, built_image, no_engine_hint};
 
 pub use crate::view::run::EXAMPLES;
@@ -69,6 +69,10 @@ pub fn run(arguments: &RunHereArguments) -> Result<Exit, Error> {
             eprint!("{}", no_engine_hint(&tried));
             Ok(Exit::Environment)
         }
+        Err(error @ Error::Image { .. }) => {
+            eprintln!("error: {error}");
+            Ok(Exit::Refused)
+        }
         Err(error) => Err(error),
     }
 }
@@ -104,7 +108,12 @@ fn request(arguments: &RunHereArguments) -> Result<Request, Refused> {
         local::keep_image_here(&mut files, &mut buildrun);
         settings.save_image = Some(SAVED_IMAGE.into());
     }
-    let chosen = local::load(&files, buildrun.clone(), Missing::Absent, &BTreeMap::new());
+    let mut chosen = local::load(&files, buildrun.clone(), Missing::Absent, &BTreeMap::new());
+    for command in chosen.loaded.image_commands.values_mut() {
+        // Nobody has looked at the image yet; once it is here everything is judged again.
+        let unknown = ImageCommand { entrypoint: vec!["unknown".into()], cmd: Vec::new() };
+        *command = Presence::Found(unknown);
+    }
     let image = output_image(&chosen.loaded.roots).unwrap_or_default();
     match validate(&chosen.loaded, &settings) {
         Ok(checked) => {
