@@ -1,6 +1,7 @@
 //! The one integration binary: a module a tier.
 //!
-//! `cluster` needs the cluster of `hack/cluster up` and says so where there is none; `hack/test` brings it up.
+//! `cluster` needs the cluster of `hack/cluster up` and says so where there is none; `hack/test` brings it up. So does `local` with the
+//! engines of `hack/engine up`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "all of this is tests")]
 
@@ -10,6 +11,7 @@ mod crds;
 mod explain;
 mod generated;
 mod golden;
+mod local;
 mod properties;
 mod readme;
 mod refusals;

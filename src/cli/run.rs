@@ -18,7 +18,7 @@ use super::plan::{self, ReadFiles, Refused, RunArguments};
 use super::{Error, Exit, Format, print_object, print_text};
 use crate::api::{BuildRun, Nanoseconds};
 use crate::local::{self, Engine, Happening, Lease, LocalError, Missing, Note, Play, Played, Stop};
-use crate::plan::{Settings, expand, not_built, output_image, validate};
+use crate::plan::{ImageCommand, Presence, Settings, expand, not_built, output_image, validate};
 use crate::view::run::{Ending, built_image, no_engine_hint};
 
 pub use crate::view::run::EXAMPLES;
@@ -73,6 +73,10 @@ pub fn run(arguments: &RunHereArguments) -> Result<Exit, Error> {
             eprint!("{}", no_engine_hint(&tried));
             Ok(Exit::Environment)
         }
+        Err(error @ Error::Image { .. }) => {
+            eprintln!("error: {error}");
+            Ok(Exit::Refused)
+        }
         Err(error) => Err(error),
     }
 }
@@ -108,7 +112,12 @@ fn request(arguments: &RunHereArguments) -> Result<Request, Refused> {
         local::keep_image_here(&mut files, &mut buildrun);
         settings.save_image = Some(SAVED_IMAGE.into());
     }
-    let chosen = local::load(&files, buildrun.clone(), Missing::Absent, &BTreeMap::new());
+    let mut chosen = local::load(&files, buildrun.clone(), Missing::Absent, &BTreeMap::new());
+    for command in chosen.loaded.image_commands.values_mut() {
+        // Nobody has looked at the image yet; once it is here everything is judged again.
+        let unknown = ImageCommand { entrypoint: vec!["unknown".into()], cmd: Vec::new() };
+        *command = Presence::Found(unknown);
+    }
     let image = output_image(&chosen.loaded.roots).unwrap_or_default();
     match validate(&chosen.loaded, &settings) {
         Ok(checked) => {
