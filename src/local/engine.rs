@@ -46,7 +46,12 @@ impl Engine {
             return Self::connect(url).await;
         }
         if let Some(host) = variable("DOCKER_HOST") {
-            return Self::connect(&host).await;
+            return Self::connect(&host).await.map_err(|error| match error {
+                LocalError::Unreachable { .. } => LocalError::NoEngine {
+                    tried: vec![format!("{host} (DOCKER_HOST: {})", reason(&error))],
+                },
+                other => other,
+            });
         }
         if let Some(url) = docker_config().map(|config| context(&config)).transpose()?.flatten() {
             return Self::connect(&url).await;
@@ -149,7 +154,10 @@ fn client(url: &str, version: &ClientVersion) -> Result<Docker, LocalError> {
         Some(("tcp" | "http", _)) => Docker::connect_with_http(url, seconds, version),
         _ => Err(EngineError::UnsupportedURISchemeError { uri: url.into() }),
     };
-    made.map_err(|source| LocalError::Address { url: url.into(), source })
+    made.map_err(|source| match source {
+        EngineError::SocketNotFoundError(_) => LocalError::Unreachable { url: url.into(), source },
+        source => LocalError::Address { url: url.into(), source },
+    })
 }
 
 /// With the certificates that docker would use.

@@ -16,6 +16,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// Where the locks of runs are, below the user's directory, and what tells them from other users'.
+const RUNS: &str = "home/.local/state/slipway/runs";
+const OWNER: &str = ".owner";
+
 /// How long anything may take on a busy machine before the test gives up.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 pub const BUSYBOX: &str = "docker.io/library/busybox:1.37";
@@ -167,14 +171,20 @@ impl User {
 
     /// Files that tell live runs from stale ones.
     pub fn locks(&self) -> BTreeSet<String> {
-        let entries = std::fs::read_dir(self.path("run/slipway-runs")).into_iter().flatten();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        let entries = std::fs::read_dir(self.path(RUNS)).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name != OWNER).collect()
+    }
+
+    /// Who owns what these runs make; nothing before the first run that asked an engine.
+    fn owner(&self) -> Option<String> {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        let token = std::fs::read_to_string(self.path(RUNS).join(OWNER)).ok()?;
+        Some(format!("{}:{}", host.trim(), token.trim_start_matches(".tmp")))
     }
 
     fn filter(&self) -> String {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-        let directory = self.path("run/slipway-runs");
-        format!("label=slipway.dev/owner={}:{}", host.trim(), directory.display())
+        format!("label=slipway.dev/owner={}", self.owner().unwrap_or_else(|| "nobody".into()))
     }
 
     /// Everything that is there of this user's runs.
@@ -185,7 +195,14 @@ impl User {
         left
     }
 
+    /// A run that is refused asks no engine for anything.
+    pub fn expect_nothing_made(&self) {
+        assert_eq!(self.owner(), None);
+        assert_eq!(self.locks(), BTreeSet::new());
+    }
+
     pub fn expect_nothing_left(&self) {
+        assert!(self.owner().is_some(), "no run has asked an engine, so nothing could be left");
         assert_eq!(self.left(), BTreeSet::new());
     }
 }

@@ -101,7 +101,7 @@ fn a_claim_keeps_its_content_between_runs() {
         "cat /mnt/cache/count 2>/dev/null || echo none; echo once >/mnt/cache/count",
     )
     .with_volume("cache", json!({ "persistentVolumeClaim": { "claimName": claim } }));
-    let volume = format!("slipway-claim-default-{claim}");
+    let volume = format!("slipway-claim-default.{claim}");
     let first = user.run(&documents.text(), &[]);
     let second = user.run(&documents.text(), &[]);
     user.expect_nothing_left();
