@@ -62,7 +62,7 @@ fn size_of_stderr() -> Size {
 
 /// Shows what comes until nobody tells any more, and gives the console back for the end.
 ///
-/// On a thread of its own: a reader that stops reading, such as a pager, must not stop the build.
+/// On a thread of its own: a reader that stops reading, such as a pager, stops nothing but the steps that print more than can wait.
 pub fn show<W: Write + Send + 'static>(
     mut console: Console<W>,
     mut news: UnboundedReceiver<Happening>,
@@ -158,7 +158,7 @@ impl<W: Write> Console<W> {
                 let took = took.map(|took| format!(" in {}", duration(took))).unwrap_or_default();
                 self.say(&format!("pulled {image}{took}"));
             }
-            Happening::Line { container, text } => {
+            Happening::Line { container, text, room: _ } => {
                 self.pending.extend(self.log.line(&container, &text));
             }
             Happening::Pod(pod) => {

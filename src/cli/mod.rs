@@ -96,7 +96,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Crds { dir } => crds::crds(dir.as_deref()),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {:#}", anyhow::Error::new(error));
+        complain(&format!("error: {:#}", anyhow::Error::new(error)));
         Exit::Environment
     })
 }
@@ -108,12 +108,20 @@ enum Error {
     Write { path: PathBuf, source: std::io::Error },
     #[error("cannot print {name} as YAML")]
     Print { name: String, source: serde_saphyr::SerializeError },
-    #[error("{problems}")]
-    Image { problems: String },
+    #[error("the objects are refused")]
+    Refused(plan::Refused),
+    #[error("interrupted before anything was made")]
+    Interrupted,
     #[error("cannot start")]
     Runtime(#[source] std::io::Error),
     #[error(transparent)]
     Local(#[from] LocalError),
+}
+
+/// A line on standard error. That nobody reads it ends nothing.
+fn complain(line: &str) {
+    use std::io::Write as _;
+    drop(std::io::stderr().write_all(format!("{line}\n").as_bytes()));
 }
 
 fn print_text(text: &str) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::FileArguments;
+use super::{FileArguments, complain};
 use crate::local::{self, Files, Located, Note};
 use crate::plan::{Checked, Expansion, Settings, expand, not_built, validate};
 use crate::view::one_line;
@@ -88,7 +88,7 @@ impl Refused {
     pub fn tell(&self) {
         tell(&self.notes);
         for problem in &self.problems {
-            eprintln!("error: {}", one_line(problem));
+            complain(&format!("error: {}", one_line(problem)));
         }
     }
 }
@@ -96,7 +96,7 @@ impl Refused {
 /// Tells notes on standard error.
 pub fn tell(notes: &[Note]) {
     for Note(note) in notes {
-        eprintln!("note: {}", one_line(note));
+        complain(&format!("note: {}", one_line(note)));
     }
 }
 

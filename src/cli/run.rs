@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::console::{self, Console, Manner};
 use super::plan::{self, ReadFiles, Refused, RunArguments};
-use super::{Error, Exit, Format, print_object, print_text};
+use super::{Error, Exit, Format, complain, print_object, print_text};
 use crate::api::{BuildRun, Nanoseconds};
 use crate::local::{self, Engine, Happening, Lease, LocalError, Missing, Note, Play, Played, Stop};
 use crate::plan::{ImageCommand, Presence, Settings, expand, not_built, output_image, validate};
@@ -54,30 +54,28 @@ pub struct RunHereArguments {
 }
 
 pub fn run(arguments: &RunHereArguments) -> Result<Exit, Error> {
-    let request = match request(arguments) {
-        Ok(request) => request,
-        Err(refused) => {
-            refused.tell();
-            return Ok(Exit::Refused);
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(Error::Runtime)?;
-    let outcome = runtime.block_on(here(arguments, request));
+    let outcome = request(arguments).map_err(Error::Refused).and_then(|request| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(Error::Runtime)?;
+        runtime.block_on(here(arguments, request))
+    });
     match outcome {
-        Ok(exit) => Ok(exit),
-        Err(Error::Local(LocalError::NoEngine { tried })) => {
-            eprint!("{}", no_engine_hint(&tried));
-            Ok(Exit::Environment)
-        }
-        Err(error @ Error::Image { .. }) => {
-            eprintln!("error: {error}");
+        Err(Error::Refused(refused)) => {
+            refused.tell();
             Ok(Exit::Refused)
         }
-        Err(error) => Err(error),
+        Err(Error::Local(LocalError::NoEngine { tried })) => {
+            complain(no_engine_hint(&tried).trim_end());
+            Ok(Exit::Environment)
+        }
+        Err(error @ Error::Interrupted) => {
+            complain(&format!("error: {error}"));
+            Ok(Exit::Failed)
+        }
+        outcome => outcome,
     }
 }
 
@@ -184,43 +182,70 @@ fn saves_image(pod: &Pod) -> bool {
 
 async fn here(arguments: &RunHereArguments, request: Request) -> Result<Exit, Error> {
     let stop = stop_on_signals().map_err(Error::Runtime)?;
-    let engine = Engine::find(arguments.engine.as_deref()).await?;
-    let lease = Lease::take()?;
-    lease.clear_stale(&engine).await?;
-    let outcome = Box::pin(under_lease(arguments, request, &engine, &lease, stop)).await;
-    if arguments.keep {
-        lease.keep()?;
-    } else {
-        lease.clear(&engine).await?;
-    }
-    outcome
-}
-
-/// Shows what happens while it does, and how it ended.
-async fn under_lease(
-    arguments: &RunHereArguments,
-    request: Request,
-    engine: &Engine,
-    lease: &Lease,
-    stop: watch::Receiver<Stop>,
-) -> Result<Exit, Error> {
+    let mut stopped = stop.clone();
+    let (engine, lease, left) = tokio::select! {
+        begun = begin(arguments.engine.as_deref()) => begun?,
+        _ = stopped.wait_for(|stop| *stop != Stop::No) => return Err(Error::Interrupted),
+    };
     let (tell, news) = unbounded_channel();
-    for Note(note) in &request.notes {
-        drop(tell.send(Happening::Note(note.clone())));
+    let notes = request.notes.iter().map(|Note(note)| note.clone());
+    for note in notes.chain(left) {
+        drop(tell.send(Happening::Note(note)));
     }
     let console = Console::new(&request.pod, std::io::stderr(), Manner::of_stderr());
     let shown = console::show(console, news);
     let image = request.image.clone();
     let mut buildrun = request.buildrun.clone();
-    let played = Box::pin(play(arguments, request, engine, lease, &tell, stop)).await;
+    let played = Box::pin(play(arguments, request, &engine, &lease, &tell, stop)).await;
     drop(tell);
-    let console = shown.await.map_err(|error| Error::Runtime(error.into()))?;
-    // Without an ending it clears its lines, so that the error stands alone.
-    let played = played?;
-    let status = &played.verdict.status;
     let kept = arguments.keep.then(|| lease.label());
+    // Whoever pauses the log holds up the end of it alone.
+    let (cleared, console) = tokio::join!(give_back(arguments, lease, &engine), shown);
+    let console = console.map_err(|error| Error::Runtime(error.into()))?;
+    // Without an ending it clears its lines, so that errors stand alone.
+    let outcome = played.and_then(|played| {
+        ended(arguments, console, &image, kept.as_deref(), &mut buildrun, &played)
+    });
+    if let Err(error) = cleared {
+        let error = anyhow::Error::new(error);
+        complain(&format!(
+            "warning: something of this run may be left, which the next one removes: {error:#}"
+        ));
+    }
+    outcome
+}
+
+/// The engine, and the right to use it; with what could not be removed of earlier runs.
+async fn begin(engine: Option<&str>) -> Result<(Engine, Lease, Option<String>), LocalError> {
+    let engine = Engine::find(engine).await?;
+    let lease = Lease::take()?;
+    let cleared = lease.clear_stale(&engine).await.map_err(anyhow::Error::new);
+    let left = cleared.err().map(|error| {
+        format!("what runs that were killed left behind cannot be removed: {error:#}")
+    });
+    Ok((engine, lease, left))
+}
+
+async fn give_back(
+    arguments: &RunHereArguments,
+    lease: Lease,
+    engine: &Engine,
+) -> Result<(), LocalError> {
+    if arguments.keep { lease.keep() } else { lease.clear(engine).await }
+}
+
+/// Tells how it ended.
+fn ended(
+    arguments: &RunHereArguments,
+    console: Console<std::io::Stderr>,
+    image: &str,
+    kept: Option<&str>,
+    buildrun: &mut BuildRun,
+    played: &Played,
+) -> Result<Exit, Error> {
+    let status = &played.verdict.status;
     let loaded = arguments.load;
-    console.finish(&Ending { status, image: &image, loaded, kept: kept.as_deref() });
+    console.finish(&Ending { status, image, loaded, kept });
     if let Some(format) = arguments.output {
         buildrun.status = Some(status.clone());
         let ended = json!({ "buildrun": buildrun, "pod": played.pod });
@@ -230,7 +255,7 @@ async fn under_lease(
         return Ok(Exit::Failed);
     }
     // The engine knows it by its name, a registry best by its digest.
-    let line = if loaded { Some(image) } else { built_image(&image, status) };
+    let line = if loaded { Some(image.to_owned()) } else { built_image(image, status) };
     if let Some(line) = line.filter(|_| arguments.output.is_none()) {
         print_text(&format!("{line}\n"))?;
     }
@@ -258,12 +283,9 @@ async fn play(
     let commands =
         images.iter().map(|(name, image)| (name.clone(), image.command.clone())).collect();
     let chosen = local::load(&files, buildrun.clone(), Missing::Absent, &commands);
-    let checked = validate(&chosen.loaded, &settings).map_err(|refusals| Error::Image {
-        problems: refusals
-            .into_iter()
-            .map(|refusal| plan::line(&files.locate(refusal)))
-            .collect::<Vec<_>>()
-            .join("; "),
+    let checked = validate(&chosen.loaded, &settings).map_err(|refusals| {
+        let lines = refusals.into_iter().map(|refusal| plan::line(&files.locate(refusal)));
+        Error::Refused(Refused { problems: lines.collect(), notes: Vec::new() })
     })?;
     let play = Play {
         pod: expand(&checked).pod,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -12,6 +13,8 @@ use bollard::query_parameters::{
 };
 use futures_util::stream::{Stream, StreamExt as _};
 use k8s_openapi::jiff::Timestamp;
+use slipway_step::protocol::results::{self, OUT_OF_MEMORY};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::container::TERMINATION_FILE;
@@ -23,6 +26,8 @@ use super::sandbox::Sandbox;
 
 /// Longest line that is told at once; longer ones come in pieces.
 const MOST_LINE: usize = 64 << 10;
+/// What a line takes in memory beside its text, about.
+const OVERHEAD: usize = 200;
 /// How often, and how soon again, a container is looked at that has closed its output.
 const LOOKS: usize = 10;
 /// How many more looks a container gets that is being buried.
@@ -82,12 +87,14 @@ pub async fn until_end(
     id: &str,
     name: &str,
     output: Output,
-    tell: &UnboundedSender<Happening>,
+    lines: Lines<'_>,
 ) -> Result<State, LocalError> {
-    follow(output, name, tell).await?;
+    follow(output, name, lines).await?;
     let mut state = wait(engine, id).await?;
     if let State::Ended(ended) = &mut state {
         ended.message = sandbox.own_text(engine, name, TERMINATION_FILE).await?;
+        let report = ended.message.as_deref().and_then(results::decode);
+        ended.out_of_memory |= report.is_some_and(|report| report.contains_key(OUT_OF_MEMORY));
     }
     Ok(state)
 }
@@ -117,17 +124,27 @@ async fn wait(engine: &Engine, id: &str) -> Result<State, LocalError> {
     }
 }
 
-async fn follow(
-    mut output: Output,
-    name: &str,
-    tell: &UnboundedSender<Happening>,
-) -> Result<(), LocalError> {
+/// Where the lines of containers go.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines<'a> {
+    pub tell: &'a UnboundedSender<Happening>,
+    /// Bytes that may wait to be shown, so that a reader who pauses holds the step up and fills no memory. Closed where nobody may
+    /// hold anything up any more.
+    pub room: &'a Arc<Semaphore>,
+}
+
+impl Lines<'_> {
+    async fn say(&self, container: &str, text: Vec<u8>) {
+        let bytes = u32::try_from(text.len() + OVERHEAD).unwrap_or(u32::MAX);
+        let room = Arc::clone(self.room).acquire_many_owned(bytes).await.ok();
+        // Nobody listens any more once the run has ended.
+        drop(self.tell.send(Happening::Line { container: container.to_owned(), text, room }));
+    }
+}
+
+async fn follow(mut output: Output, name: &str, to: Lines<'_>) -> Result<(), LocalError> {
     // Each stream has lines of its own.
     let mut lines: BTreeMap<bool, Vec<u8>> = BTreeMap::new();
-    let say = |text: Vec<u8>| {
-        // Nobody listens any more once the run has ended.
-        drop(tell.send(Happening::Line { container: name.to_owned(), text }));
-    };
     while let Some(chunk) = output.next().await {
         let chunk = chunk.asked(|| format!("read the log of {name}"))?;
         let line = lines.entry(matches!(chunk, LogOutput::StdErr { .. })).or_default();
@@ -136,10 +153,12 @@ async fn follow(
                 line.push(byte);
             }
             if byte == b'\n' || line.len() >= MOST_LINE {
-                say(std::mem::take(line));
+                to.say(name, std::mem::take(line)).await;
             }
         }
     }
-    lines.into_values().filter(|line| !line.is_empty()).for_each(say);
+    for line in lines.into_values().filter(|line| !line.is_empty()) {
+        to.say(name, line).await;
+    }
     Ok(())
 }

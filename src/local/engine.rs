@@ -89,13 +89,12 @@ impl Engine {
             Some(older) => client(url, &older)?,
             None => newest,
         };
-        let info = match info {
-            Ok(info) => info,
+        let info = if let Ok(info) = info {
+            info
+        } else {
             // It may have been asked in too new a version.
-            Err(_) => {
-                let asking = docker.clone().with_timeout(GREETING);
-                asking.info().await.asked(|| "say what it is".into())?
-            }
+            let asking = docker.clone().with_timeout(GREETING);
+            asking.info().await.asked(|| "say what it is".into())?
         };
         let options = info.security_options.unwrap_or_default();
         let old_cgroups = info.cgroup_version.is_some_and(|version| version.as_ref() == "1");

@@ -1,9 +1,10 @@
 //! What a run tells while it goes on, for whoever shows it to people.
 
 use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// One piece of news.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub enum Happening {
     /// Something that the user should know and that changes nothing.
     Note(String),
@@ -27,6 +28,8 @@ pub enum Happening {
         container: String,
         /// The bytes.
         text: Vec<u8>,
+        /// What it takes of the room for lines that nobody has shown yet; given back when it is dropped.
+        room: Option<OwnedSemaphorePermit>,
     },
     /// The pod with its new status.
     Pod(Box<Pod>),

@@ -2,6 +2,7 @@
 //!
 //! Invariant: it runs for as long as the pod does: volumes in memory last as long as somebody has them mounted.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount};
@@ -63,6 +64,7 @@ impl Sandbox {
         // To measure what any user left in the volumes.
         let read_all = (!limited.is_empty()).then(|| vec!["DAC_READ_SEARCH".to_owned()]);
         let is_host = network == Some("host");
+        let of = network.map(|name| format!(" in network {name} (--network)")).unwrap_or_default();
         let body = ContainerCreateBody {
             image: Some(image.id.clone()),
             entrypoint: Some(vec![PROGRAM.into()]),
@@ -83,13 +85,14 @@ impl Sandbox {
             ..ContainerCreateBody::default()
         };
         let name = sandbox_name(lease.id());
-        let id = create(engine, &name, body).await.asked(|| "make the pod's sandbox".into())?;
+        let id =
+            create(engine, &name, body).await.asked(|| format!("make the pod's sandbox{of}"))?;
         let mut output = attach(engine, &id).await.asked(|| "hear the pod's sandbox".into())?;
         engine
             .docker
             .start_container(&id, None::<StartContainerOptions>)
             .await
-            .asked(|| "start the pod's sandbox".into())?;
+            .asked(|| format!("start the pod's sandbox{of}"))?;
         let ids = first_line(&mut output, |line| {
             let (uid, gid) = hold::parse_ids(line)?;
             Some(IdRange { last_uid: uid, last_gid: gid })
@@ -111,10 +114,10 @@ impl Sandbox {
 
     /// Puts files and directories into the volumes.
     pub async fn fill(&self, engine: &Engine, fillings: &[Filling]) -> Result<(), LocalError> {
-        let mut missing: Vec<&Filling> = Vec::new();
+        let (mut missing, mut paths) = (Vec::new(), BTreeSet::new());
         for filling in fillings {
-            let made = missing.iter().any(|known| known.path == filling.path);
-            if !made && !(filling.only_if_missing && self.has(engine, &filling.path).await?) {
+            let is_new = paths.insert(&filling.path);
+            if is_new && (!filling.only_if_missing || !self.has(engine, &filling.path).await?) {
                 missing.push(filling);
             }
         }

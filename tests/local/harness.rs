@@ -125,7 +125,8 @@ impl User {
         command
     }
 
-    fn command(&self, documents: &str, flags: &[&str]) -> Command {
+    /// `slipway run` of these documents on this user's engine.
+    pub fn command(&self, documents: &str, flags: &[&str]) -> Command {
         let name = format!("documents-{}.yaml", self.next());
         let file = self.write(&name, documents);
         let mut command = self.slipway();

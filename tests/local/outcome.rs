@@ -1,10 +1,12 @@
 //! What a run comes to: its exit code, what it prints where, and the reason of a failure.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::json;
 
-use super::harness::{BUSYBOX, Documents, User, output, sample, succeed, variable};
+use super::harness::{Documents, PATIENCE, User, output, sample, succeed, variable};
 
 #[test]
 fn a_pushed_image_is_one_line_on_standard_output() {
@@ -123,25 +125,53 @@ fn a_step_beyond_its_memory_is_ended() {
     let script = "head -c 300m /dev/zero | tail";
     let documents =
         Documents::script(script).with_step("resources", json!({ "limits": { "memory": "32Mi" } }));
-    let ran = user.run(&documents.text(), &[]).expect(1);
+    user.run(&documents.text(), &[]).expect(1).says("StepOutOfMemory").says("out of memory");
     user.expect_nothing_left();
-    if tells_of_memory(&user) {
-        ran.says("StepOutOfMemory").says("out of memory");
-    } else {
-        ran.says("exit 137");
-    }
 }
 
-/// Podman's monitor looks for this in the wrong place on machines with both generations of cgroups.
-fn tells_of_memory(user: &User) -> bool {
-    let name = format!("slipway-test-memory-{}", std::process::id());
-    let limits = ["--memory", "32m", "--memory-swap", "32m"];
-    let mut probe = user.podman(&["run", "--name", &name]);
-    let ended = probe.args(limits).args([BUSYBOX, "tail", "/dev/zero"]).output().unwrap();
-    assert_eq!(ended.status.code(), Some(137), "limits have no effect");
-    let told = succeed(&mut user.podman(&["inspect", "--format", "{{.State.OOMKilled}}", &name]));
-    succeed(&mut user.podman(&["rm", &name]));
-    told.trim() == "true"
+#[test]
+fn a_network_that_is_not_there_is_named_with_its_flag() {
+    let user = User::root();
+    let ran = user.run(&Documents::script("true").text(), &["--network", "nowhere"]).expect(3);
+    ran.says("nowhere (--network)");
+    user.expect_nothing_left();
+}
+
+#[test]
+fn a_run_goes_on_where_nobody_reads_what_it_says() {
+    let user = User::root();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = user.command(&Documents::script("seq 1000").text(), &[]);
+    let status = command.stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    user.expect_nothing_left();
+}
+
+#[test]
+fn a_reader_who_pauses_neither_fills_memory_nor_keeps_anything() {
+    const MOST_KILOBYTES: u64 = 64 << 10;
+    let user = User::root();
+    let script = "echo ready; yes 'a line of some length that nobody reads' | head -c 300m";
+    let mut documents = Documents::script(script);
+    documents.run["spec"]["timeout"] = "10s".into();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = user.command(&documents.text(), &[]);
+    let mut child = command.stderr(writer).spawn().unwrap();
+    drop(command);
+    let mut told = BufReader::new(reader).lines().map(Result::unwrap);
+    assert!(told.any(|line| line.contains("ready")), "the step never started");
+    let begun = Instant::now();
+    while !user.left().is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "{:?} is left", user.left());
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kilobytes < MOST_KILOBYTES, "{kilobytes} KiB");
+    assert!(told.any(|line| line.contains("BuildRunTimeout")), "the end is not told");
+    drop(told);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }
 
 #[test]

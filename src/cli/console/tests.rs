@@ -82,7 +82,7 @@ fn news(pod: Pod) -> Happening {
 }
 
 fn line(step: &str, text: &str) -> Happening {
-    Happening::Line { container: format!("step-{step}"), text: text.into() }
+    Happening::Line { container: format!("step-{step}"), text: text.into(), room: None }
 }
 
 fn pulling(step: &str, done: u64) -> Happening {
@@ -307,7 +307,8 @@ fn hostile_lines_neither_move_the_cursor_nor_ring() {
         b"\xc2\x9b2Jc1",
     ];
     for (place, text) in hostile.iter().enumerate() {
-        let happening = Happening::Line { container: "step-build".into(), text: text.to_vec() };
+        let happening =
+            Happening::Line { container: "step-build".into(), text: text.to_vec(), room: None };
         console.tell_at(happening, at(2 * i64::try_from(place).unwrap()));
     }
     console.tell_at(Happening::Note("a\u{1b}[2Jb\nc".into()), at(50));

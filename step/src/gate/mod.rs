@@ -7,6 +7,7 @@
 //! A gate steers by flags alone; strategy steps see no environment variable of ours.
 
 mod credentials;
+mod memory;
 mod process;
 mod report;
 mod results;
@@ -25,7 +26,7 @@ pub use process::ProcessError;
 pub use turn::TurnError;
 pub use workdir::WorkdirError;
 
-use crate::protocol::results::{ERROR_MESSAGE, ERROR_REASON};
+use crate::protocol::results::{ERROR_MESSAGE, ERROR_REASON, OUT_OF_MEMORY};
 use crate::protocol::{GateCommand, RESULTS_DIR, TERMINATION_LOG};
 
 /// Why a step did not run, or could not be told to have run.
@@ -79,8 +80,13 @@ fn take_turn(command: &GateCommand) -> Result<u8, GateError> {
         return Err(error.into());
     }
     let results = Results::remember(Path::new(RESULTS_DIR), &command.results);
+    let kills = memory::kills();
     let code = supervisor.run(&command.command)?;
-    let reported = leave(&compose(results.changed(), code == 0, command.budget));
+    let mut changed = results.changed();
+    if memory::kills() > kills {
+        changed.push(entry(OUT_OF_MEMORY, ""));
+    }
+    let reported = leave(&compose(changed, code == 0, command.budget));
     if code == 0 && reported {
         turn.end_well()?;
         return Ok(0);
@@ -107,13 +113,14 @@ fn leave(composed: &Composed) -> bool {
 
 /// The report of a step that has nowhere to work: a user sees the reason in the BuildRun, not only in a log.
 fn missing_workdir(error: &WorkdirError, budget: usize) -> Composed {
-    let entry = |name: &str, text: &str| Changed {
-        name: name.to_owned(),
-        content: Content::Bytes { head: text.into(), size: text.len() as u64 },
-    };
     let message = crate::describe(error);
     let entries = vec![entry(ERROR_REASON, error.reason()), entry(ERROR_MESSAGE, &message)];
     compose(entries, false, budget)
+}
+
+fn entry(name: &str, text: &str) -> Changed {
+    let content = Content::Bytes { head: text.into(), size: text.len() as u64 };
+    Changed { name: name.to_owned(), content }
 }
 
 /// A line in the step's log that is not the command's; in one piece, whatever ends this program or writes beside it.

@@ -26,6 +26,9 @@ pub const SOURCE_IMAGE_DIGEST: &str = "shp-source-default-image-digest";
 /// Time of the source in seconds since 1970.
 pub const SOURCE_TIMESTAMP: &str = "shp-source-default-source-timestamp";
 
+/// No result: there, where the kernel ended a process of the container for want of memory.
+pub const OUT_OF_MEMORY: &str = "slipway-out-of-memory";
+
 /// Reason of a step whose results do not fit its report.
 pub const RESULT_TOO_LARGE: &str = "ResultTooLarge";
 /// Reason of a step that left a result that cannot be read, or is not text.
