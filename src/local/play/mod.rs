@@ -75,7 +75,7 @@ pub struct Played {
 }
 
 /// Bytes of log lines that may wait to be shown.
-const BACKLOG: usize = 16 << 20;
+const BACKLOG: usize = 8 << 20;
 /// Longer than any run.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365);
 
