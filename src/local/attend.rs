@@ -34,13 +34,20 @@ const LOOKS: usize = 10;
 const PATIENCE: usize = 1000;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What a container does now. Podman has a state between the end and the burial of a container for which Docker has no word, and
-/// which passes.
+/// What a container that was started does now. Between its end and its burial podman has states for which Docker has no word, and
+/// then an exit code of 0 for everybody; both pass.
 pub async fn state(engine: &Engine, id: &str) -> Result<State, LocalError> {
     let look = || engine.docker.inspect_container(id, None::<InspectContainerOptions>);
     let mut inspected = look().await;
     for _ in 0..PATIENCE {
-        if !matches!(inspected, Err(EngineError::JsonDataError { .. })) {
+        let is_final = match &inspected {
+            Ok(container) => container.state.as_ref().is_some_and(|state| {
+                state.running == Some(true) || time(state.finished_at.as_ref()).is_some()
+            }),
+            Err(EngineError::JsonDataError { .. }) => false,
+            Err(_) => true,
+        };
+        if is_final {
             break;
         }
         tokio::time::sleep(PAUSE).await;
