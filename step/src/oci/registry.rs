@@ -381,10 +381,19 @@ impl Registry {
     }
 
     async fn meet(&self, challenge: &Challenge) -> Result<(), Failure> {
+        let ask = async |scopes: &[String]| {
+            login::answer(&self.client, &self.credentials.login, challenge, scopes).await
+        };
         let mut scopes = vec![format!("repository:{}:pull,push", self.image.repository())];
         scopes.extend(lock(&self.bases).iter().map(|base| format!("repository:{base}:pull")));
-        let authorization =
-            login::answer(&self.client, &self.credentials.login, challenge, &scopes).await?;
+        let authorization = match ask(&scopes).await {
+            // Some refuse the whole for the part that we can do without.
+            Err(Failure::Answer { status: 400..=428, .. }) if scopes.len() > 1 => {
+                lock(&self.bases).clear();
+                ask(&scopes[..1]).await?
+            }
+            outcome => outcome?,
+        };
         *lock(&self.authorization) = Some(authorization);
         Ok(())
     }
