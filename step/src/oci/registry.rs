@@ -87,7 +87,11 @@ impl Registry {
         let unverified = with(Scheme::UnverifiedHttps)?;
         let plain = with(Scheme::Http)?;
         let speaks_tls = retry(async || match unverified.log_in().await {
-            Err(Failure::Request { .. }) => plain.log_in().await.map(|()| false),
+            Err(failure @ Failure::Request { .. }) => match plain.log_in().await {
+                // So answers who speaks TLS after all, and only was not there for a moment.
+                Err(Failure::Answer { status: 400, .. }) if failure.may_pass() => Err(failure),
+                outcome => outcome.map(|()| false),
+            },
             outcome => outcome.map(|()| true),
         });
         match speaks_tls.await {
