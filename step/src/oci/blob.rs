@@ -10,6 +10,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
+use super::OciError;
+
 /// Content that a manifest names by digest.
 #[derive(Debug, Clone)]
 pub struct Blob {
@@ -43,6 +45,21 @@ pub struct Part {
     pub offset: u64,
     /// How long it is, in bytes.
     pub length: u64,
+}
+
+impl Blob {
+    /// Reads the bytes and compares their digest.
+    pub(super) fn verify(&self) -> Result<(), OciError> {
+        let what = format!("blob {}", self.digest);
+        let found = self.content.open().and_then(|content| Hashing::new(content).finish());
+        match found {
+            Ok((found, _)) if found == self.digest => Ok(()),
+            Ok((found, _)) => {
+                Err(OciError::WrongDigest { what, expected: self.digest.clone(), found })
+            }
+            Err(source) => Err(OciError::ReadBlob { what, source }),
+        }
+    }
 }
 
 impl Part {

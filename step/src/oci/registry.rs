@@ -2,6 +2,8 @@
 //!
 //! Invariant: a manifest is pushed after everything that it names, so nobody ever pulls half an image.
 //! Invariant: what the registry says it stored is compared with what was meant.
+//! Invariant: a layer is taken from another repository only where we hold its bytes: the credentials may reach further than who made
+//! the image.
 //! Invariant: credentials go only to the scheme, host and port of the registry, whatever its answers name.
 //!
 //! This speaks the distribution protocol itself, because `oci-client` aborts where an image has no CA bundle, even for a registry
@@ -9,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -246,6 +248,13 @@ impl Registry {
         let outcome = if exists {
             "exists"
         } else {
+            if base.is_some() {
+                let blob = blob.clone();
+                let verified = tokio::task::spawn_blocking(move || blob.verify()).await;
+                verified.map_err(|error| {
+                    self.explain("check a blob", io::Error::from(error).into())
+                })??;
+            }
             retry(async || self.send_blob(blob, base).await)
                 .await
                 .map_err(|failure| self.explain(&format!("take blob {digest}"), failure))?
