@@ -11,7 +11,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
 use super::OciError;
 use super::blob::{Blob, Content, Part, digest_of};
-use super::manifest::{Kind, Manifest, descriptors, is_distributable, parse};
+use super::manifest::{Extent, Kind, Manifest, descriptors, is_distributable, parse};
 
 /// The file that makes a folder a layout.
 pub(super) const INDEX: &str = "index.json";
@@ -29,20 +29,37 @@ pub(super) fn load(dir: &Path) -> Result<Manifest, OciError> {
                 .media_type()
                 .as_ref()
                 .map_or(oci_spec::image::MediaType::ImageIndex.to_string(), ToString::to_string);
-            load_index(dir, media_type, bytes, several)
+            let mut extent = Extent::default();
+            extent.begin(&path.display().to_string())?;
+            load_index(dir, media_type, bytes, several, &mut extent)
         }
     }
 }
 
 fn load_unwrapped(dir: &Path, descriptor: &Descriptor) -> Result<Manifest, OciError> {
-    let mut manifest = load_manifest(dir, descriptor)?;
+    let mut manifest = load_manifest(dir, descriptor, &mut Extent::default())?;
     while manifest.is_index() && manifest.children.len() == 1 && manifest.blobs.is_empty() {
         manifest = manifest.children.remove(0);
     }
     Ok(manifest)
 }
 
-fn load_manifest(dir: &Path, descriptor: &Descriptor) -> Result<Manifest, OciError> {
+fn load_manifest(
+    dir: &Path,
+    descriptor: &Descriptor,
+    extent: &mut Extent,
+) -> Result<Manifest, OciError> {
+    extent.begin(&format!("manifest {}", descriptor.digest()))?;
+    let manifest = load_below(dir, descriptor, extent)?;
+    extent.end();
+    Ok(manifest)
+}
+
+fn load_below(
+    dir: &Path,
+    descriptor: &Descriptor,
+    extent: &mut Extent,
+) -> Result<Manifest, OciError> {
     let path = blob_path(dir, descriptor);
     let media_type = descriptor.media_type().to_string();
     let kind = Kind::of(descriptor.media_type());
@@ -56,7 +73,7 @@ fn load_manifest(dir: &Path, descriptor: &Descriptor) -> Result<Manifest, OciErr
     }
     if kind == Kind::Index {
         let index: ImageIndex = parse(&bytes, &path.display().to_string())?;
-        return load_index(dir, media_type, bytes, index.manifests());
+        return load_index(dir, media_type, bytes, index.manifests(), extent);
     }
     let image: ImageManifest = parse(&bytes, &path.display().to_string())?;
     let blobs = descriptors(&image)
@@ -71,6 +88,7 @@ fn load_index(
     media_type: String,
     bytes: Vec<u8>,
     entries: &[Descriptor],
+    extent: &mut Extent,
 ) -> Result<Manifest, OciError> {
     let (manifests, others): (Vec<_>, Vec<_>) =
         entries.iter().partition(|entry| Kind::of(entry.media_type()) != Kind::Other);
@@ -80,7 +98,7 @@ fn load_index(
         blobs: others.into_iter().map(|entry| load_blob(dir, entry)).collect::<Result<_, _>>()?,
         children: manifests
             .into_iter()
-            .map(|entry| load_manifest(dir, entry))
+            .map(|entry| load_manifest(dir, entry, extent))
             .collect::<Result<_, _>>()?,
     })
 }

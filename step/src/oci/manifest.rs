@@ -1,6 +1,7 @@
 //! An image or an index with everything that hangs on it, ready to be pushed.
 //!
 //! Invariant: children and blobs are complete: pushing them before the manifest itself leaves nothing for the registry to miss.
+//! Invariant: how many manifests are loaded is limited, since a few small indexes that name each other twice make millions.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,11 @@ use super::blob::{Blob, digest_of};
 pub(super) const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker's name for an index.
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// More than any builder puts together; manifests that are there twice count twice.
+const MOST_MANIFESTS: usize = 1000;
+/// Indexes in indexes; builders make one or two.
+const DEEPEST: usize = 16;
 
 /// Annotation: the image below this one.
 const BASE_NAME: &str = "org.opencontainers.image.base.name";
@@ -40,6 +46,13 @@ pub struct Manifest {
     pub children: Vec<Manifest>,
 }
 
+/// What has been loaded of one image or index so far.
+#[derive(Debug, Default)]
+pub(super) struct Extent {
+    manifests: usize,
+    depth: usize,
+}
+
 /// What a media type says about a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -57,6 +70,27 @@ impl Kind {
             MediaType::Other(name) if name == DOCKER_INDEX => Self::Index,
             _ => Self::Other,
         }
+    }
+}
+
+impl Extent {
+    /// One more manifest, in the one that was begun before.
+    pub(super) fn begin(&mut self, what: &str) -> Result<(), OciError> {
+        self.manifests += 1;
+        self.depth += 1;
+        let problem = if self.manifests > MOST_MANIFESTS {
+            format!("the image has more than {MOST_MANIFESTS} manifests; divide it into several")
+        } else if self.depth > DEEPEST + 1 {
+            format!("it lies in more than {DEEPEST} indexes; put fewer of them into each other")
+        } else {
+            return Ok(());
+        };
+        Err(OciError::Malformed { what: what.to_owned(), problem })
+    }
+
+    /// The manifest is there, with all that is below it.
+    pub(super) fn end(&mut self) {
+        self.depth -= 1;
     }
 }
 

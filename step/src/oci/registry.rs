@@ -25,7 +25,7 @@ use super::blob::{Blob, Content, Part, digest_of};
 use super::credentials::Credentials;
 use super::error::DOCUMENT_LIMIT;
 use super::login::{self, Authorization, Challenge, Login};
-use super::manifest::{Kind, MANIFEST_TYPES, Manifest, parse};
+use super::manifest::{Extent, Kind, MANIFEST_TYPES, Manifest, parse};
 use super::transport::{
     ContentError, Failure, PATIENCE, Progress, Scheme, Trouble, answer_of, client, is_unauthorized,
     next_chunk, read_document, retry,
@@ -114,11 +114,12 @@ impl Registry {
 
     /// The image or index that the reference names now; its layers stay where they are.
     pub async fn load(&self) -> Result<Manifest, OciError> {
-        self.load_manifest(self.target()).await
+        self.load_manifest(self.target(), &mut Extent::default()).await
     }
 
-    async fn load_manifest(&self, target: &str) -> Result<Manifest, OciError> {
+    async fn load_manifest(&self, target: &str, extent: &mut Extent) -> Result<Manifest, OciError> {
         let what = format!("manifest {target}");
+        extent.begin(&what)?;
         let get = || {
             let request = self.client.get(self.url(&format!("manifests/{target}"))?);
             Ok(request.header(header::ACCEPT, MANIFEST_TYPES.join(", ")))
@@ -145,7 +146,7 @@ impl Registry {
                     if Kind::of(entry.media_type()) == Kind::Other {
                         blobs.push(Blob { digest, size: entry.size(), content: Content::Remote });
                     } else {
-                        children.push(Box::pin(self.load_manifest(&digest)).await?);
+                        children.push(Box::pin(self.load_manifest(&digest, extent)).await?);
                     }
                 }
             }
@@ -159,6 +160,7 @@ impl Registry {
                 }));
             }
         }
+        extent.end();
         Ok(Manifest { media_type, bytes, blobs, children })
     }
 

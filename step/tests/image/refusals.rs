@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use super::layout::{IMAGE, Layout, simple};
+use super::fake::{Server, answer, answer_with};
+use super::layout::{IMAGE, INDEX, Layout, simple};
 use super::registry::Registry;
 use super::tools::process;
 
@@ -94,6 +95,58 @@ fn a_wrong_output_folder_is_explained(#[case] prepare: Prepare, #[case] expected
     prepare(dir.path());
     let log = process(&["--image", NOWHERE, "--push", dir.path().to_str().unwrap()]).failed(1);
     assert!(log.contains(expected), "{log}");
+}
+
+/// An index that names the one below it some times, and so on down to an image.
+fn tower(layout: &Layout, levels: usize, times: usize) -> Value {
+    let image = layout.image("amd64", &[("a", b"a")]);
+    (0..levels).fold(image, |below, _| layout.index(&vec![below; times]))
+}
+
+const TOO_DEEP: &str = "it lies in more than 16 indexes";
+const TOO_MANY: &str = "the image has more than 1000 manifests";
+
+#[rstest]
+#[case::one_in_another(17, 1, TOO_DEEP)]
+#[case::some_in_each(16, 2, TOO_MANY)]
+#[case::many_in_one(1, 1000, TOO_MANY)]
+fn an_index_that_leads_to_too_much_is_refused(
+    #[case] levels: usize,
+    #[case] times: usize,
+    #[case] expected: &str,
+) {
+    let dir = tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    let top = tower(&layout, levels, times);
+    let layout = layout.finish(std::slice::from_ref(&top));
+    let log = process(&["--image", NOWHERE, "--push", layout.to_str().unwrap()]).failed(1);
+    assert!(log.contains(expected), "{log}");
+
+    let digest = top["digest"].as_str().unwrap().to_owned();
+    let registry = Server::start(move |_, request| {
+        let path = request.split(' ').nth(1).unwrap();
+        let Some((_, name)) = path.split_once("s/") else { return answer("200 OK", &[]) };
+        let name = if name == "1" { &digest } else { name };
+        let body = fs::read_to_string(blob(&layout, name)).unwrap();
+        let kind = if body.contains(INDEX) { INDEX } else { IMAGE };
+        answer_with("200 OK", &[("Content-Type", kind)], &body)
+    });
+    let image = format!("127.0.0.1:{}/a:1", registry.port);
+    let log = process(&["--image", &image, "--insecure"]).failed(1);
+    assert!(log.contains(expected), "{log}");
+}
+
+#[rstest]
+#[case::one_in_another(16, 1)]
+#[case::many_in_one(1, 999)]
+fn an_index_may_lead_to_much(#[case] levels: usize, #[case] times: usize) {
+    let dir = tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    let top = tower(&layout, levels, times);
+    let layout = layout.finish(&[top]);
+    let saved = dir.path().join("saved");
+    let arguments = ["--push", layout.to_str().unwrap(), "--save", saved.to_str().unwrap()];
+    process(&[&arguments[..], &["--image", "a", "--annotation", "a=b"]].concat()).succeeded();
 }
 
 fn blob(layout: &Path, digest: &str) -> PathBuf {
