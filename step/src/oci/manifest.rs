@@ -3,7 +3,7 @@
 //! Invariant: children and blobs are complete: pushing them before the manifest itself leaves nothing for the registry to miss.
 //! Invariant: how many manifests are loaded is limited, since a few small indexes that name each other twice make millions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
@@ -105,11 +105,37 @@ impl Manifest {
         Kind::of(&self.media_type.as_str().into()) == Kind::Index
     }
 
-    /// This one after everything below it, in the order in which a registry takes them.
-    pub(super) fn all_manifests(&self) -> Vec<&Self> {
-        let mut manifests: Vec<_> = self.children.iter().flat_map(Self::all_manifests).collect();
-        manifests.push(self);
-        manifests
+    /// This one and everything below it once, each after all that it names, be it a child or a subject: the order in which a
+    /// registry takes them.
+    pub(crate) fn all_manifests(&self) -> Vec<&Self> {
+        let (mut waiting, mut ordered) = (BTreeMap::new(), Vec::new());
+        self.gather(&mut waiting);
+        self.order(&mut waiting, &mut ordered);
+        ordered
+    }
+
+    fn gather<'a>(&'a self, found: &mut BTreeMap<String, &'a Self>) {
+        found.insert(self.digest(), self);
+        for child in &self.children {
+            child.gather(found);
+        }
+    }
+
+    fn order<'a>(&self, waiting: &mut BTreeMap<String, &'a Self>, ordered: &mut Vec<&'a Self>) {
+        let Some(this) = waiting.remove(&self.digest()) else { return };
+        for child in &this.children {
+            child.order(waiting, ordered);
+        }
+        if let Some(subject) = this.subject().and_then(|digest| waiting.get(&digest).copied()) {
+            subject.order(waiting, ordered);
+        }
+        ordered.push(this);
+    }
+
+    /// The digest of what this one is about, such as the image of a signature.
+    fn subject(&self) -> Option<String> {
+        let document: Value = serde_json::from_slice(&self.bytes).ok()?;
+        Some(document["subject"]["digest"].as_str()?.to_owned())
     }
 
     /// Every blob here and below, once.
