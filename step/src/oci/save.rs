@@ -3,6 +3,7 @@
 //! Invariant: the file appears whole under its name or not at all, and everything in it has the digest that it is named by.
 //! Invariant: equal images give equal files.
 
+use std::collections::BTreeSet;
 use std::env::consts::ARCH;
 use std::fs::{File, Permissions};
 use std::io::{self, BufReader, Read};
@@ -111,9 +112,10 @@ fn docker_entry(manifest: &Manifest, image: &Reference) -> Result<Option<Value>,
     }
     let what = format!("manifest {}", manifest.digest());
     let document: ImageManifest = parse(&manifest.bytes, &what)?;
+    let there: BTreeSet<_> = manifest.blobs.iter().map(|blob| blob.digest.as_str()).collect();
     let layer = |layer: &Descriptor| {
         let digest = layer.digest().to_string();
-        if manifest.blobs.iter().any(|blob| blob.digest == digest) {
+        if there.contains(&*digest) {
             return Ok(place(&digest));
         }
         let problem = format!("layer {digest} may not be passed on and so cannot be saved");
