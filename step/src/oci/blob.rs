@@ -159,6 +159,11 @@ impl<R: Read> Hashing<R> {
         Self { content, hash: Sha256::new(), length: 0 }
     }
 
+    /// What is read.
+    pub(super) fn below(&self) -> &R {
+        &self.content
+    }
+
     /// Digest and length of everything, after reading what is left.
     pub(super) fn finish(mut self) -> io::Result<(String, u64)> {
         io::copy(&mut self, &mut io::sink())?;
