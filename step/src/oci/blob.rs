@@ -2,12 +2,14 @@
 //!
 //! Invariant: digest and size are known before the first byte is sent, so that a registry that has it is never sent it again.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use super::OciError;
@@ -62,10 +64,20 @@ impl Blob {
     }
 }
 
+/// Opens a file that ends: waits for nobody at a pipe and reads no device.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+}
+
 impl Part {
     /// Its bytes from the beginning.
     pub fn open(&self) -> io::Result<io::Take<File>> {
-        let mut file = File::open(&self.path)?;
+        let mut file = open_regular(&self.path)?;
         file.seek(SeekFrom::Start(self.offset))?;
         Ok(file.take(self.length))
     }

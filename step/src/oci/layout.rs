@@ -1,16 +1,18 @@
 //! Reads an OCI image layout from a folder.
 //!
 //! Invariant: an index with exactly one entry stands for that entry, however deep; any other index is pushed with all its children.
+//! Invariant: what a strategy left is read only where it is a regular file, and of a document not more than a registry takes.
 //! Invariant: manifests are checked against their digests and blobs against their sizes here, blobs against their digests by the
 //! registry.
 
-use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
 use super::OciError;
-use super::blob::{Blob, Content, Part, digest_of};
+use super::blob::{Blob, Content, Part, digest_of, open_regular};
+use super::error::DOCUMENT_LIMIT;
 use super::manifest::{Extent, Kind, Manifest, descriptors, is_distributable, parse};
 
 /// The file that makes a folder a layout.
@@ -124,12 +126,35 @@ fn blob_path(dir: &Path, descriptor: &Descriptor) -> PathBuf {
 }
 
 fn read_document(path: &Path) -> Result<Vec<u8>, OciError> {
-    OciError::check_document_size(&path.display().to_string(), length_of(path)?)?;
-    fs::read(path).map_err(|source| OciError::Read { path: path.to_owned(), source })
+    read_up_to(DOCUMENT_LIMIT, path)
+}
+
+fn read_up_to(limit: u64, path: &Path) -> Result<Vec<u8>, OciError> {
+    let read = |source| OciError::Read { path: path.to_owned(), source };
+    let file = open_regular(path).map_err(read)?;
+    let stated = file.metadata().map_err(read)?.len();
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(read)?;
+    // A file may have more than it states.
+    let size = stated.max(bytes.len() as u64);
+    if size > limit {
+        return Err(OciError::TooLarge { what: path.display().to_string(), size, limit });
+    }
+    Ok(bytes)
 }
 
 fn length_of(path: &Path) -> Result<u64, OciError> {
-    let metadata =
-        fs::metadata(path).map_err(|source| OciError::Read { path: path.to_owned(), source })?;
-    Ok(metadata.len())
+    let metadata = open_regular(path).and_then(|file| file.metadata());
+    Ok(metadata.map_err(|source| OciError::Read { path: path.to_owned(), source })?.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_states_no_size_is_not_read_to_its_end() {
+        let error = read_up_to(100, Path::new("/proc/self/status")).unwrap_err();
+        assert!(matches!(error, OciError::TooLarge { size: 101, limit: 100, .. }), "{error}");
+    }
 }

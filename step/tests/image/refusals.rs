@@ -1,6 +1,7 @@
 //! What ends the step with an error, and what the error says.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use rstest::rstest;
@@ -10,7 +11,7 @@ use tempfile::tempdir;
 use super::fake::{Server, answer, answer_with};
 use super::layout::{IMAGE, INDEX, Layout, simple};
 use super::registry::Registry;
-use super::tools::process;
+use super::tools::{process, run};
 
 /// Never reached: every refusal here comes before the registry is asked.
 const NOWHERE: &str = "127.0.0.1:1/a/b:1";
@@ -55,7 +56,24 @@ type Prepare = fn(&Path);
 #[case(|dir: &Path| fs::write(dir.join("a"), "text").unwrap(), "is not a docker archive: it cannot be read as tar")]
 #[case(|dir: &Path| fs::write(dir.join("a"), [0x1f, 0x8b, 8, 0]).unwrap(), "it is compressed as a whole")]
 #[case(|dir: &Path| fs::write(dir.join("a"), [0; 10240]).unwrap(), "\"manifest.json\" is not in it")]
-#[case(|dir: &Path| fs::create_dir(dir.join("a")).unwrap(), "Is a directory")]
+#[case(|dir: &Path| fs::create_dir(dir.join("a")).unwrap(), "it is no regular file")]
+#[case(|dir: &Path| pipe(&dir.join("a")), "it is no regular file")]
+#[case(|dir: &Path| pipe(&dir.join("index.json")), "index.json\": it is no regular file")]
+#[case(|dir: &Path| symlink("/dev/zero", dir.join("index.json")).unwrap(), "index.json\": it is no regular file")]
+#[case(
+    |dir: &Path| {
+        let layout = Layout::new(dir);
+        let mut image = layout.image("amd64", &[("a", b"a")]);
+        let digest = format!("sha256:{}", "0".repeat(64));
+        pipe(&blob(dir, &digest));
+        layout.edit(&mut image, |manifest| {
+            manifest["layers"][0]["digest"] = digest.into();
+            manifest["layers"][0]["size"] = 0.into();
+        });
+        layout.finish(&[image]);
+    },
+    "it is no regular file"
+)]
 #[case(|dir: &Path| fs::write(dir.join("index.json"), "{").unwrap(), "index.json is not valid JSON")]
 #[case(|dir: &Path| drop(Layout::new(dir).finish(&[])), "names no image")]
 #[case(
@@ -147,6 +165,10 @@ fn an_index_may_lead_to_much(#[case] levels: usize, #[case] times: usize) {
     let saved = dir.path().join("saved");
     let arguments = ["--push", layout.to_str().unwrap(), "--save", saved.to_str().unwrap()];
     process(&[&arguments[..], &["--image", "a", "--annotation", "a=b"]].concat()).succeeded();
+}
+
+fn pipe(path: &Path) {
+    run("mkfifo", &[path.to_str().unwrap()]);
 }
 
 fn blob(layout: &Path, digest: &str) -> PathBuf {
