@@ -41,6 +41,16 @@ pub(super) struct Changes {
     pub(super) time: Option<Time>,
 }
 
+/// What a manifest is now.
+struct Changed {
+    digest: String,
+    bytes: Vec<u8>,
+    blobs: Vec<Blob>,
+}
+
+/// Manifests that are done, by the digest of each before. What names one of them comes after it.
+type Done = BTreeMap<String, Changed>;
+
 /// Makes the changes; without any every byte stays.
 pub(super) fn mutate(
     manifest: &mut Manifest,
@@ -50,13 +60,42 @@ pub(super) fn mutate(
     if changes == &Changes::default() {
         return Ok(());
     }
+    let mut done = Done::new();
+    for one in manifest.all_manifests() {
+        let now = change(one, changes, &done, layers)?;
+        done.insert(one.digest(), now);
+    }
+    replace(manifest, &done);
+    Ok(())
+}
+
+fn replace(manifest: &mut Manifest, done: &Done) {
+    if let Some(changed) = done.get(&manifest.digest()) {
+        manifest.bytes.clone_from(&changed.bytes);
+        manifest.blobs.clone_from(&changed.blobs);
+    }
+    for child in &mut manifest.children {
+        replace(child, done);
+    }
+}
+
+fn change(
+    manifest: &Manifest,
+    changes: &Changes,
+    done: &Done,
+    layers: &mut Layers<'_>,
+) -> Result<Changed, ImageError> {
     let what = format!("manifest {}", manifest.digest());
+    let mut blobs = manifest.blobs.clone();
     let mut document = parse(&manifest.bytes, &what)?;
     let before = document.clone();
+    if let Some(subject) = document.get_mut("subject") {
+        redirect(subject, done);
+    }
     if manifest.is_index() {
-        change_children(&mut document, &mut manifest.children, changes, layers)?;
+        change_entries(&mut document, changes, done);
     } else {
-        change_image(&mut document, &what, &mut manifest.blobs, changes, layers)?;
+        change_image(&mut document, &what, &mut blobs, changes, layers)?;
     }
     if let (Some(time), Some(annotations)) = (&changes.time, document.get_mut("annotations")) {
         set_created(annotations, time);
@@ -64,66 +103,32 @@ pub(super) fn mutate(
     if !changes.annotations.is_empty() {
         add(object(&mut document, "annotations", &what)?, &changes.annotations);
     }
-    if document != before {
-        manifest.bytes = document.to_string().into_bytes();
-    }
-    Ok(())
+    let bytes =
+        if document == before { manifest.bytes.clone() } else { document.to_string().into_bytes() };
+    Ok(Changed { digest: digest_of(&bytes), bytes, blobs })
 }
 
-fn change_children(
-    document: &mut Value,
-    children: &mut [Manifest],
-    changes: &Changes,
-    layers: &mut Layers<'_>,
-) -> Result<(), ImageError> {
-    // The old digest of each child, and the digest and size that it has now.
-    let mut moved: BTreeMap<String, (String, u64)> = BTreeMap::new();
-    // What is about another child comes after it.
-    let (mut first, mut second) = (Vec::new(), Vec::new());
-    for child in children {
-        let document = parse(&child.bytes, &format!("manifest {}", child.digest()))?;
-        if document["subject"].is_object() { second.push(child) } else { first.push(child) }
-    }
-    for child in first.into_iter().chain(second) {
-        let before = child.digest();
-        redirect_subject(child, &moved)?;
-        mutate(child, changes, layers)?;
-        moved.insert(before, (child.digest(), child.bytes.len() as u64));
-    }
+fn change_entries(document: &mut Value, changes: &Changes, done: &Done) {
     for entry in array(document, "/manifests") {
-        redirect(entry, &moved);
+        redirect(entry, done);
         if let Some(annotations) = entry.get_mut("annotations") {
-            if let Some((digest, _)) = text(annotations, ABOUT).and_then(|about| moved.get(about)) {
-                annotations[ABOUT] = digest.as_str().into();
+            if let Some(changed) = text(annotations, ABOUT).and_then(|about| done.get(about)) {
+                annotations[ABOUT] = changed.digest.as_str().into();
             }
             if let Some(time) = &changes.time {
                 set_created(annotations, time);
             }
         }
     }
-    Ok(())
 }
 
-fn redirect_subject(
-    child: &mut Manifest,
-    moved: &BTreeMap<String, (String, u64)>,
-) -> Result<(), ImageError> {
-    let mut document = parse(&child.bytes, &format!("manifest {}", child.digest()))?;
-    if document.get_mut("subject").is_some_and(|subject| redirect(subject, moved)) {
-        child.bytes = document.to_string().into_bytes();
-    }
-    Ok(())
-}
-
-/// Whether the descriptor names something that has another digest now.
-fn redirect(descriptor: &mut Value, moved: &BTreeMap<String, (String, u64)>) -> bool {
-    let now = text(descriptor, "digest").and_then(|digest| Some((digest, moved.get(digest)?)));
-    match now {
-        Some((before, (digest, size))) if before != digest => {
-            point_to(descriptor, digest, *size);
-            true
-        }
-        _ => false,
+/// Lets a descriptor name what has another digest now.
+fn redirect(descriptor: &mut Value, done: &Done) {
+    if let Some(before) = text(descriptor, "digest")
+        && let Some(changed) = done.get(before)
+        && changed.digest != before
+    {
+        point_to(descriptor, &changed.digest, changed.bytes.len() as u64);
     }
 }
 
@@ -191,10 +196,12 @@ fn change_layers(
         );
         return Err(OciError::Malformed { what: what.to_owned(), problem }.into());
     }
+    let known: BTreeMap<_, _> = before.iter().map(|blob| (blob.digest.as_str(), blob)).collect();
+    let mut replaced = BTreeMap::new();
     for (descriptor, diff_id) in descriptors.iter_mut().zip(diff_ids) {
         let compression = Compression::of(text(descriptor, "mediaType").unwrap_or_default())?;
-        let blob = before.iter().find(|blob| descriptor["digest"] == blob.digest.as_str());
-        let (Some(compression), Some(blob)) = (compression, blob) else { continue };
+        let blob = text(descriptor, "digest").and_then(|digest| known.get(digest));
+        let (Some(compression), Some(&blob)) = (compression, blob) else { continue };
         let expected = diff_id.as_str().unwrap_or_default();
         let layer = Layer { blob, compression, diff_id: expected };
         let Some(changed) = layers.retime(layer, time.seconds)? else { continue };
@@ -204,9 +211,12 @@ fn change_layers(
             annotations.retain(|key, _| !PLACES.iter().any(|place| key.starts_with(place)));
         }
         *diff_id = changed.diff_id.into();
-        // The same layer may be there twice.
-        for (now, _) in blobs.iter_mut().zip(&before).filter(|(_, was)| was.digest == blob.digest) {
-            *now = changed.blob.clone();
+        replaced.insert(blob.digest.as_str(), changed.blob);
+    }
+    // The same layer may be there twice.
+    for blob in blobs {
+        if let Some(now) = replaced.get(blob.digest.as_str()) {
+            blob.clone_from(now);
         }
     }
     Ok(())
@@ -281,6 +291,8 @@ fn add(object: &mut Value, additions: &BTreeMap<String, String>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use serde_json::json;
 
     use super::*;
@@ -388,6 +400,56 @@ mod tests {
             document(&inner.bytes)["manifests"][0]["digest"],
             inner.children[0].digest().as_str()
         );
+    }
+
+    #[test]
+    fn many_layers_take_a_moment_each() {
+        let blobs: Vec<_> = (0..50_000)
+            .map(|layer| Blob {
+                digest: format!("sha256:{layer:064}"),
+                size: 0,
+                content: Content::Bytes(Vec::new()),
+            })
+            .collect();
+        // The last one all the time, which is no tar archive and so stays what it is.
+        let name = &blobs[blobs.len() - 1].digest;
+        let mut manifest = image(&json!({"rootfs": {"diff_ids": vec![name; blobs.len()]}}));
+        let mut changed = document(&manifest.bytes);
+        changed["layers"] = vec![json!({"digest": name}); blobs.len()].into();
+        manifest.bytes = changed.to_string().into_bytes();
+        manifest.blobs.extend(blobs);
+        let time = Time { seconds: 0, written: "1970-01-01T00:00:00Z".to_owned() };
+        let begin = Instant::now();
+        change(&mut manifest, &Changes { time: Some(time), ..Changes::default() }).unwrap();
+        // Looking through all layers for each one takes a minute.
+        assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    }
+
+    /// An image that is about another one.
+    fn about(subject: &Manifest, name: &str) -> Manifest {
+        let mut referrer = image(&json!({"name": name}));
+        let mut changed = document(&referrer.bytes);
+        changed["subject"] = json!({"digest": subject.digest(), "size": subject.bytes.len()});
+        referrer.bytes = changed.to_string().into_bytes();
+        referrer
+    }
+
+    #[test]
+    fn what_is_about_another_image_comes_after_it_wherever_that_lies() {
+        let subject = image(&json!({}));
+        let bill = about(&subject, "bill");
+        let signature = about(&bill, "signature");
+        let mut top = index(vec![signature, index(vec![bill]), index(vec![subject])]);
+        change(&mut top, &additions()).unwrap();
+        let [signature, with_bill, with_subject] = &*top.children else { panic!() };
+        let (bill, subject) = (&with_bill.children[0], &with_subject.children[0]);
+        for (referrer, subject) in [(bill, subject), (signature, bill)] {
+            let named = &document(&referrer.bytes)["subject"];
+            assert_eq!(*named, json!({"digest": subject.digest(), "size": subject.bytes.len()}));
+        }
+        let order: Vec<_> = top.all_manifests().into_iter().map(Manifest::digest).collect();
+        let expected = [subject, bill, signature, with_bill, with_subject, &top];
+        assert_eq!(order, expected.map(Manifest::digest));
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! Invariant: memory does not grow with the archive; what must be held at once, the extended headers, is limited.
 //!
 //! Archives are not unpacked and packed again, because no library keeps all that another one wrote. Times are in four places: the
-//! entry's own header, the access and change times that GNU and star add to it, and the records of POSIX extended headers.
+//! entry's own header, the access and change times that GNU and star add to it, and the records of POSIX extended headers. Those
+//! records are dropped, since writers only make them for some times, such as those with a fraction of a second.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -105,7 +106,8 @@ impl<R: Read> Retimed<R> {
                 false
             }
         };
-        if self.piece.is_empty() {
+        // A header that is left out is a change without bytes.
+        if self.piece.is_empty() && !is_changed {
             return Ok(None);
         }
         Ok(Some(Piece { bytes: &self.piece, is_changed }))
@@ -138,11 +140,12 @@ impl<R: Read> Retimed<R> {
             }
             return Ok(self.extension(&mut header, size, &corrupt)? || is_changed);
         }
+        let is_name = matches!(kind, LONG_NAME | LONG_TARGET);
+        let recorded = if is_name { None } else { self.size.take() };
         let size = match kind {
-            LONG_NAME | LONG_TARGET => size,
             // Links, devices, folders and pipes have no content, whatever their size says.
-            b'1'..=b'6' => self.size.take().map_or(0, |_| 0),
-            _ => self.size.take().unwrap_or(size),
+            b'1'..=b'6' => 0,
+            _ => recorded.unwrap_or(size),
         };
         let padded = size
             .checked_next_multiple_of(BLOCK as u64)
@@ -153,7 +156,7 @@ impl<R: Read> Retimed<R> {
         Ok(is_changed)
     }
 
-    /// Reads the records behind an extended header and puts the header before them.
+    /// Reads the records behind an extended header and puts the header before them, if any but times are there.
     fn extension(
         &mut self,
         header: &mut [u8; BLOCK],
@@ -165,10 +168,14 @@ impl<R: Read> Retimed<R> {
         let records = self
             .piece
             .get(..length)
-            .and_then(|bytes| Records::read(bytes, self.seconds))
+            .and_then(Records::read)
             .ok_or_else(|| corrupt("the records of an extended header are wrong"))?;
         if header[KIND] == b'x' {
             self.size = records.size;
+        }
+        if records.is_changed && records.bytes.is_empty() {
+            self.piece.clear();
+            return Ok(true);
         }
         if records.is_changed {
             let length = i64::try_from(records.bytes.len()).unwrap_or(i64::MAX);
@@ -212,8 +219,8 @@ struct Records {
 }
 
 impl Records {
-    /// Reads `LENGTH KEY=VALUE\n` again and again and sets the times.
-    fn read(mut bytes: &[u8], seconds: i64) -> Option<Self> {
+    /// Reads `LENGTH KEY=VALUE\n` again and again and leaves the times out.
+    fn read(mut bytes: &[u8]) -> Option<Self> {
         let mut records = Self { bytes: Vec::new(), is_changed: false, size: None };
         while !bytes.is_empty() {
             let space = bytes.iter().position(|byte| *byte == b' ')?;
@@ -222,10 +229,7 @@ impl Records {
             let text = record.get(space + 1..)?.strip_suffix(b"\n")?;
             let equals = text.iter().position(|byte| *byte == b'=')?;
             let (key, value) = (&text[..equals], &text[equals + 1..]);
-            let time = seconds.to_string();
-            // An empty value takes back what another header said.
-            if TIME_RECORDS.contains(&key) && !value.is_empty() && value != time.as_bytes() {
-                records.bytes.extend(record_of(key, &time));
+            if TIME_RECORDS.contains(&key) {
                 records.is_changed = true;
             } else {
                 records.bytes.extend(record);
@@ -237,16 +241,6 @@ impl Records {
         }
         Some(records)
     }
-}
-
-/// A record says how long it is, and that number is part of it.
-fn record_of(key: &[u8], value: &str) -> Vec<u8> {
-    let rest = [b" ", key, b"=", value.as_bytes(), b"\n"].concat();
-    let mut length = rest.len();
-    while length != rest.len() + length.to_string().len() {
-        length = rest.len() + length.to_string().len();
-    }
-    [length.to_string().as_bytes(), &rest].concat()
 }
 
 /// Sets the times of a header; whether one was another, or nothing where one cannot be read.
@@ -408,13 +402,29 @@ mod tests {
 
     #[test]
     fn no_time_of_the_first_build_is_left() {
-        for format in [&["--format=posix"][..], &["--format=gnu", "--incremental"]] {
-            let [one, other] = ["--mtime=@1.5", "--mtime=@1500000000.25"].map(|time| {
-                let archive = made_by_tar(&[format, &[time]].concat());
+        let whole_in_header = &["--format=posix", "--pax-option=delete=atime,delete=ctime"];
+        for format in [&["--format=posix"][..], whole_in_header, &["--format=gnu", "--incremental"]]
+        {
+            let times = ["--mtime=@1.5", "--mtime=@1500000000.25", "--mtime=@1500000000"];
+            let [one, other, whole] = times.map(|time| {
+                // The zeros at the end would fill up what a header leaves.
+                let archive = made_by_tar(&[format, &["--blocking-factor=1", time]].concat());
                 retime(&archive, TIME).unwrap().0
             });
-            assert!(one == other, "{format:?}");
+            assert!(one == other && one == whole, "{format:?}");
         }
+    }
+
+    #[test]
+    fn a_record_of_the_right_time_is_a_change_too() {
+        let entry = signed(header(b'0', &field(0)));
+        let entry = retime(&entry, TIME).unwrap().0;
+        let mut archive = signed(header(b'x', &field(20)));
+        archive.extend(b"20 mtime=1700000000\n");
+        archive.resize(2 * BLOCK, 0);
+        archive.extend(&entry);
+        assert_eq!(retime(&archive, TIME).unwrap(), (entry.clone(), true));
+        assert_eq!(retime(&entry, TIME).unwrap(), (entry, false));
     }
 
     #[rstest]
@@ -491,20 +501,28 @@ mod tests {
         header.to_vec()
     }
 
-    #[test]
-    fn a_large_size_in_a_record_counts() {
+    #[rstest]
+    #[case::of_the_entry(&[])]
+    #[case::although_its_name_is_long(&[LONG_NAME])]
+    #[case::although_its_target_is_long(&[LONG_TARGET, LONG_NAME])]
+    fn a_large_size_in_a_record_counts(#[case] between: &[u8]) {
         let mut archive = signed(header(b'x', &field(12)));
         archive.extend(b"12 size=513\n");
         archive.resize(2 * BLOCK, 0);
+        for kind in between {
+            archive.extend(signed(header(*kind, &field(5))));
+            archive.extend([b'n'; BLOCK]);
+        }
+        let entry = archive.len();
         archive.extend(signed(header(b'0', &field(0))));
         // Content that looks like the end of the archive, and then like an entry.
-        archive.resize(4 * BLOCK, 0);
+        archive.resize(entry + 2 * BLOCK, 0);
         archive.extend([7; BLOCK]);
         archive.extend(signed(header(b'5', &field(512))));
         let (bytes, _) = retime(&archive, TIME).unwrap();
         assert_eq!(bytes.len(), archive.len());
-        assert_eq!(number(&bytes[5 * BLOCK..][MODIFIED]), Some(TIME));
-        assert_eq!(bytes[4 * BLOCK..5 * BLOCK], [7; BLOCK]);
+        assert_eq!(number(&bytes[entry + 3 * BLOCK..][MODIFIED]), Some(TIME));
+        assert_eq!(bytes[entry + 2 * BLOCK..][..BLOCK], [7; BLOCK]);
     }
 
     #[rstest]

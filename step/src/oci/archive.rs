@@ -8,7 +8,7 @@
 //! compressed twice, once to count and once to send.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::OciError;
-use super::blob::{Blob, Compress, Content, Hashing, Part, digest_of};
+use super::blob::{Blob, Compress, Content, Hashing, Part, digest_of, open_regular};
 use super::manifest::{DOCKER_IMAGE, Manifest, parse};
 
 const CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json";
@@ -127,13 +127,13 @@ impl Archive {
 
     fn index(&mut self) -> Result<(), OciError> {
         let read = |source| OciError::Read { path: self.path.clone(), source };
-        let mut file = File::open(&self.path).map_err(read)?;
+        let mut file = open_regular(&self.path).map_err(read)?;
         let mut start = Vec::new();
         file.by_ref().take(2).read_to_end(&mut start).map_err(read)?;
         if start == GZIP {
             return Err(self.problem("it is compressed as a whole; leave the archive uncompressed"));
         }
-        let file = File::open(&self.path).map_err(read)?;
+        let file = open_regular(&self.path).map_err(read)?;
         let not_tar = |source| self.problem(format!("it cannot be read as tar ({source})"));
         let mut places = BTreeMap::new();
         let mut archive = tar::Archive::new(file);

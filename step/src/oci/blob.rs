@@ -2,13 +2,17 @@
 //!
 //! Invariant: digest and size are known before the first byte is sent, so that a registry that has it is never sent it again.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
+
+use super::OciError;
 
 /// Content that a manifest names by digest.
 #[derive(Debug, Clone)]
@@ -45,10 +49,35 @@ pub struct Part {
     pub length: u64,
 }
 
+impl Blob {
+    /// Reads the bytes and compares their digest.
+    pub(super) fn verify(&self) -> Result<(), OciError> {
+        let what = format!("blob {}", self.digest);
+        let found = self.content.open().and_then(|content| Hashing::new(content).finish());
+        match found {
+            Ok((found, _)) if found == self.digest => Ok(()),
+            Ok((found, _)) => {
+                Err(OciError::WrongDigest { what, expected: self.digest.clone(), found })
+            }
+            Err(source) => Err(OciError::ReadBlob { what, source }),
+        }
+    }
+}
+
+/// Opens a file that ends: waits for nobody at a pipe and reads no device.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+}
+
 impl Part {
     /// Its bytes from the beginning.
     pub fn open(&self) -> io::Result<io::Take<File>> {
-        let mut file = File::open(&self.path)?;
+        let mut file = open_regular(&self.path)?;
         file.seek(SeekFrom::Start(self.offset))?;
         Ok(file.take(self.length))
     }
@@ -140,6 +169,11 @@ pub(super) struct Hashing<R> {
 impl<R: Read> Hashing<R> {
     pub(super) fn new(content: R) -> Self {
         Self { content, hash: Sha256::new(), length: 0 }
+    }
+
+    /// What is read.
+    pub(super) fn below(&self) -> &R {
+        &self.content
     }
 
     /// Digest and length of everything, after reading what is left.

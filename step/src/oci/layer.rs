@@ -17,8 +17,10 @@ use super::blob::{Blob, Content, Hashing, Part, written};
 
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
-/// Every decoder must have so much by RFC 8878, so nearly no encoder uses more; as a power of two, 8 MiB.
-const LARGEST_WINDOW: u32 = 23;
+/// What zstd's own program unpacks without being asked to, and what its highest level needs; as a power of two, 128 MiB.
+const LARGEST_WINDOW: u32 = 27;
+/// What the library says of a larger one.
+const TOO_LARGE_A_WINDOW: &str = "Frame requires too much memory for decoding";
 /// No image has such a layer; a few megabytes can unpack to it.
 const LARGEST_LAYER: u64 = 256 << 30;
 const BUFFER: usize = 128 << 10;
@@ -81,7 +83,7 @@ impl Layer<'_> {
             Compression::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(buffered).map_err(read)?;
                 decoder.window_log_max(LARGEST_WINDOW).map_err(read)?;
-                Box::new(decoder)
+                Box::new(Explained(decoder))
             }
             Compression::Gzip | Compression::None => Box::new(MultiGzDecoder::new(buffered)),
         };
@@ -103,6 +105,21 @@ impl Layer<'_> {
         }
         check(&format!("what {what} unpacks to"), self.diff_id, diff_id)?;
         Ok(())
+    }
+}
+
+/// Says what to do about a window that is too large.
+struct Explained<R>(R);
+
+impl<R: Read> Read for Explained<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            if error.to_string() != TOO_LARGE_A_WINDOW {
+                return error;
+            }
+            let text = "its zstd window is larger than 128 MiB; pack the layer without zstd's --long, or push the image without output.timestamp";
+            io::Error::new(io::ErrorKind::Unsupported, text)
+        })
     }
 }
 

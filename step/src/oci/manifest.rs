@@ -1,8 +1,9 @@
 //! An image or an index with everything that hangs on it, ready to be pushed.
 //!
 //! Invariant: children and blobs are complete: pushing them before the manifest itself leaves nothing for the registry to miss.
+//! Invariant: how many manifests are loaded is limited, since a few small indexes that name each other twice make millions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
@@ -15,6 +16,11 @@ use super::blob::{Blob, digest_of};
 pub(super) const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker's name for an index.
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// More than any builder puts together; manifests that are there twice count twice.
+const MOST_MANIFESTS: usize = 1000;
+/// Indexes in indexes; builders make one or two.
+const DEEPEST: usize = 16;
 
 /// Annotation: the image below this one.
 const BASE_NAME: &str = "org.opencontainers.image.base.name";
@@ -40,6 +46,13 @@ pub struct Manifest {
     pub children: Vec<Manifest>,
 }
 
+/// What has been loaded of one image or index so far.
+#[derive(Debug, Default)]
+pub(super) struct Extent {
+    manifests: usize,
+    depth: usize,
+}
+
 /// What a media type says about a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -60,6 +73,27 @@ impl Kind {
     }
 }
 
+impl Extent {
+    /// One more manifest, in the one that was begun before.
+    pub(super) fn begin(&mut self, what: &str) -> Result<(), OciError> {
+        self.manifests += 1;
+        self.depth += 1;
+        let problem = if self.manifests > MOST_MANIFESTS {
+            format!("the image has more than {MOST_MANIFESTS} manifests; divide it into several")
+        } else if self.depth > DEEPEST + 1 {
+            format!("it lies in more than {DEEPEST} indexes; put fewer of them into each other")
+        } else {
+            return Ok(());
+        };
+        Err(OciError::Malformed { what: what.to_owned(), problem })
+    }
+
+    /// The manifest is there, with all that is below it.
+    pub(super) fn end(&mut self) {
+        self.depth -= 1;
+    }
+}
+
 impl Manifest {
     /// `sha256:…` of the bytes.
     pub fn digest(&self) -> String {
@@ -71,11 +105,37 @@ impl Manifest {
         Kind::of(&self.media_type.as_str().into()) == Kind::Index
     }
 
-    /// This one after everything below it, in the order in which a registry takes them.
-    pub(super) fn all_manifests(&self) -> Vec<&Self> {
-        let mut manifests: Vec<_> = self.children.iter().flat_map(Self::all_manifests).collect();
-        manifests.push(self);
-        manifests
+    /// This one and everything below it once, each after all that it names, be it a child or a subject: the order in which a
+    /// registry takes them.
+    pub(crate) fn all_manifests(&self) -> Vec<&Self> {
+        let (mut waiting, mut ordered) = (BTreeMap::new(), Vec::new());
+        self.gather(&mut waiting);
+        self.order(&mut waiting, &mut ordered);
+        ordered
+    }
+
+    fn gather<'a>(&'a self, found: &mut BTreeMap<String, &'a Self>) {
+        found.insert(self.digest(), self);
+        for child in &self.children {
+            child.gather(found);
+        }
+    }
+
+    fn order<'a>(&self, waiting: &mut BTreeMap<String, &'a Self>, ordered: &mut Vec<&'a Self>) {
+        let Some(this) = waiting.remove(&self.digest()) else { return };
+        for child in &this.children {
+            child.order(waiting, ordered);
+        }
+        if let Some(subject) = this.subject().and_then(|digest| waiting.get(&digest).copied()) {
+            subject.order(waiting, ordered);
+        }
+        ordered.push(this);
+    }
+
+    /// The digest of what this one is about, such as the image of a signature.
+    fn subject(&self) -> Option<String> {
+        let document: Value = serde_json::from_slice(&self.bytes).ok()?;
+        Some(document["subject"]["digest"].as_str()?.to_owned())
     }
 
     /// Every blob here and below, once.

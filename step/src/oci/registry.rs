@@ -2,6 +2,8 @@
 //!
 //! Invariant: a manifest is pushed after everything that it names, so nobody ever pulls half an image.
 //! Invariant: what the registry says it stored is compared with what was meant.
+//! Invariant: a layer is taken from another repository only where we hold its bytes: the credentials may reach further than who made
+//! the image.
 //! Invariant: credentials go only to the scheme, host and port of the registry, whatever its answers name.
 //!
 //! This speaks the distribution protocol itself, because `oci-client` aborts where an image has no CA bundle, even for a registry
@@ -9,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,7 +25,7 @@ use super::blob::{Blob, Content, Part, digest_of};
 use super::credentials::Credentials;
 use super::error::DOCUMENT_LIMIT;
 use super::login::{self, Authorization, Challenge, Login};
-use super::manifest::{Kind, MANIFEST_TYPES, Manifest, parse};
+use super::manifest::{Extent, Kind, MANIFEST_TYPES, Manifest, parse};
 use super::transport::{
     ContentError, Failure, PATIENCE, Progress, Scheme, Trouble, answer_of, client, is_unauthorized,
     next_chunk, read_document, retry,
@@ -87,7 +89,11 @@ impl Registry {
         let unverified = with(Scheme::UnverifiedHttps)?;
         let plain = with(Scheme::Http)?;
         let speaks_tls = retry(async || match unverified.log_in().await {
-            Err(Failure::Request { .. }) => plain.log_in().await.map(|()| false),
+            Err(failure @ Failure::Request { .. }) => match plain.log_in().await {
+                // So answers who speaks TLS after all, and only was not there for a moment.
+                Err(Failure::Answer { status: 400, .. }) if failure.may_pass() => Err(failure),
+                outcome => outcome.map(|()| false),
+            },
             outcome => outcome.map(|()| true),
         });
         match speaks_tls.await {
@@ -108,11 +114,12 @@ impl Registry {
 
     /// The image or index that the reference names now; its layers stay where they are.
     pub async fn load(&self) -> Result<Manifest, OciError> {
-        self.load_manifest(self.target()).await
+        self.load_manifest(self.target(), &mut Extent::default()).await
     }
 
-    async fn load_manifest(&self, target: &str) -> Result<Manifest, OciError> {
+    async fn load_manifest(&self, target: &str, extent: &mut Extent) -> Result<Manifest, OciError> {
         let what = format!("manifest {target}");
+        extent.begin(&what)?;
         let get = || {
             let request = self.client.get(self.url(&format!("manifests/{target}"))?);
             Ok(request.header(header::ACCEPT, MANIFEST_TYPES.join(", ")))
@@ -139,7 +146,7 @@ impl Registry {
                     if Kind::of(entry.media_type()) == Kind::Other {
                         blobs.push(Blob { digest, size: entry.size(), content: Content::Remote });
                     } else {
-                        children.push(Box::pin(self.load_manifest(&digest)).await?);
+                        children.push(Box::pin(self.load_manifest(&digest, extent)).await?);
                     }
                 }
             }
@@ -153,6 +160,7 @@ impl Registry {
                 }));
             }
         }
+        extent.end();
         Ok(Manifest { media_type, bytes, blobs, children })
     }
 
@@ -242,6 +250,13 @@ impl Registry {
         let outcome = if exists {
             "exists"
         } else {
+            if base.is_some() {
+                let blob = blob.clone();
+                let verified = tokio::task::spawn_blocking(move || blob.verify()).await;
+                verified.map_err(|error| {
+                    self.explain("check a blob", io::Error::from(error).into())
+                })??;
+            }
             retry(async || self.send_blob(blob, base).await)
                 .await
                 .map_err(|failure| self.explain(&format!("take blob {digest}"), failure))?
@@ -381,10 +396,19 @@ impl Registry {
     }
 
     async fn meet(&self, challenge: &Challenge) -> Result<(), Failure> {
+        let ask = async |scopes: &[String]| {
+            login::answer(&self.client, &self.credentials.login, challenge, scopes).await
+        };
         let mut scopes = vec![format!("repository:{}:pull,push", self.image.repository())];
         scopes.extend(lock(&self.bases).iter().map(|base| format!("repository:{base}:pull")));
-        let authorization =
-            login::answer(&self.client, &self.credentials.login, challenge, &scopes).await?;
+        let authorization = match ask(&scopes).await {
+            // Some refuse the whole for the part that we can do without.
+            Err(Failure::Answer { status: 400..=428, .. }) if scopes.len() > 1 => {
+                lock(&self.bases).clear();
+                ask(&scopes[..1]).await?
+            }
+            outcome => outcome?,
+        };
         *lock(&self.authorization) = Some(authorization);
         Ok(())
     }

@@ -39,22 +39,23 @@ pub fn save(manifest: &Manifest, image: &Reference, path: &Path) -> Result<(), O
         append(&mut archive, name, bytes.len() as u64, &*bytes).map_err(write)?;
     }
     for blob in manifest.all_blobs() {
-        let content = blob.content.open().map_err(write)?;
-        let mut content = Hashing::new(BufReader::with_capacity(BUFFER, content));
-        append(&mut archive, &place(&blob.digest), blob.size, &mut content).map_err(write)?;
-        let (found, _) = content.finish().map_err(write)?;
+        let what = format!("blob {}", blob.digest);
+        let read = |source| OciError::ReadBlob { what: what.clone(), source };
+        let content = BufReader::with_capacity(BUFFER, blob.content.open().map_err(read)?);
+        let mut content = Hashing::new(Watched { content, has_failed: false });
+        let appended = append(&mut archive, &place(&blob.digest), blob.size, &mut content);
+        let is_unreadable = content.below().has_failed;
+        appended.map_err(|source| if is_unreadable { read(source) } else { write(source) })?;
+        let (found, _) = content.finish().map_err(read)?;
         if found != blob.digest {
-            let (what, expected) = (format!("blob {}", blob.digest), blob.digest.clone());
+            let expected = blob.digest.clone();
             return Err(OciError::WrongDigest { what, expected, found });
         }
     }
-    let mut seen = BTreeSet::new();
     for manifest in manifest.all_manifests() {
-        let digest = manifest.digest();
         let bytes = &*manifest.bytes;
-        if seen.insert(digest.clone()) {
-            append(&mut archive, &place(&digest), bytes.len() as u64, bytes).map_err(write)?;
-        }
+        append(&mut archive, &place(&manifest.digest()), bytes.len() as u64, bytes)
+            .map_err(write)?;
     }
     archive.finish().map_err(write)?;
     drop(archive);
@@ -62,6 +63,20 @@ pub fn save(manifest: &Manifest, image: &Reference, path: &Path) -> Result<(), O
     file.persist(path).map_err(|error| write(error.error))?;
     eprintln!("saved {image} to {}", path.display());
     Ok(())
+}
+
+/// Remembers that reading failed where one error may also mean that writing did.
+struct Watched<R> {
+    content: R,
+    has_failed: bool,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let outcome = self.content.read(buffer);
+        self.has_failed = outcome.is_err();
+        outcome
+    }
 }
 
 /// The same for everybody who saves the same.
@@ -115,9 +130,10 @@ fn docker_entry(manifest: &Manifest, image: &Reference) -> Result<Option<Value>,
     }
     let what = format!("manifest {}", manifest.digest());
     let document: ImageManifest = parse(&manifest.bytes, &what)?;
+    let there: BTreeSet<_> = manifest.blobs.iter().map(|blob| blob.digest.as_str()).collect();
     let layer = |layer: &Descriptor| {
         let digest = layer.digest().to_string();
-        if manifest.blobs.iter().any(|blob| blob.digest == digest) {
+        if there.contains(&*digest) {
             return Ok(place(&digest));
         }
         let problem = format!("layer {digest} may not be passed on and so cannot be saved");
@@ -151,4 +167,71 @@ fn for_this_machine(manifest: &Manifest) -> Result<Option<&Manifest>, OciError> 
         let digest = entry.digest().to_string();
         manifest.children.iter().find(|child| child.digest() == digest && !child.is_index())
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::{Duration, Instant};
+
+    use rstest::rstest;
+
+    use super::*;
+    use crate::oci::blob::{Blob, Content, Part, digest_of};
+    use crate::oci::manifest::DOCKER_IMAGE;
+
+    /// An image whose layers are these blobs.
+    fn image(layers: Vec<Blob>) -> Manifest {
+        let describe =
+            |digest: &str| json!({"mediaType": "text/plain", "digest": digest, "size": 0});
+        let document = json!({
+            "schemaVersion": 2,
+            "config": describe(&digest_of(b"")),
+            "layers": layers.iter().map(|layer| describe(&layer.digest)).collect::<Vec<_>>(),
+        });
+        let bytes = document.to_string().into_bytes();
+        Manifest { media_type: DOCKER_IMAGE.to_owned(), bytes, blobs: layers, children: Vec::new() }
+    }
+
+    #[rstest]
+    #[case::gone("/nowhere/at/all", "No such file")]
+    // Nothing is mapped at its beginning.
+    #[case::broken("/proc/self/mem", "Input/output error")]
+    fn a_layer_that_cannot_be_read_is_told_from_a_file_that_cannot_be_written(
+        #[case] layer: &str,
+        #[case] expected: &str,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let part = Part { path: PathBuf::from(layer), offset: 0, length: 5 };
+        let blob = Blob { digest: digest_of(b"layer"), size: 5, content: Content::Part(part) };
+        let name = "app:1".parse().unwrap();
+        let error = save(&image(vec![blob]), &name, &dir.path().join("saved")).unwrap_err();
+        let OciError::ReadBlob { what, source } = error else { panic!("{error}") };
+        assert_eq!(what, format!("blob {}", digest_of(b"layer")));
+        assert!(source.to_string().contains(expected), "{source}");
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0, "something was left behind");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_told() {
+        let name = "app:1".parse().unwrap();
+        let error = save(&image(Vec::new()), &name, Path::new("/proc/self/saved")).unwrap_err();
+        assert!(matches!(error, OciError::Write { .. }), "{error}");
+    }
+
+    #[test]
+    fn many_layers_take_a_moment_each() {
+        let layers = (0..50_000).map(|layer| Blob {
+            digest: format!("sha256:{layer:064}"),
+            size: 0,
+            content: Content::Bytes(Vec::new()),
+        });
+        let blobs: Vec<_> = layers.collect();
+        let image = Manifest { blobs: blobs.clone(), ..image(vec![blobs[49_999].clone(); 50_000]) };
+        let begin = Instant::now();
+        let entry = docker_entry(&image, &"app:1".parse().unwrap()).unwrap().unwrap();
+        assert_eq!(entry["Layers"].as_array().unwrap().len(), 50_000);
+        // Looking through all layers for each one takes a minute.
+        assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    }
 }

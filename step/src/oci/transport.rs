@@ -172,7 +172,7 @@ impl From<reqwest::Error> for Failure {
 }
 
 impl Failure {
-    fn may_pass(&self) -> bool {
+    pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Answer { status, .. } => *status == 429 || (500..600).contains(status),
             Self::Request { trouble, .. } => *trouble == Trouble::Broken,

@@ -89,6 +89,30 @@ fn layers_of_the_base_are_taken_from_its_repository(#[case] password: bool) {
     registry.answered(2, "PUT", "/v2/team/app/blobs/uploads/", 201);
 }
 
+#[test]
+fn who_only_knows_the_digest_of_a_layer_does_not_get_it() {
+    let registry = Registry::plain();
+    let dir = tempdir().unwrap();
+    let (base, _) = simple(&dir.path().join("base"));
+    let private = registry.image("private/base:1");
+    push(&base, &private, &[]).succeeded();
+    let layout = built_on(&private, &dir.path().join("app"));
+    let blobs = std::fs::read_dir(base.join("blobs/sha256")).unwrap();
+    let layer =
+        blobs.map(|entry| entry.unwrap()).max_by_key(|entry| entry.metadata().unwrap().len());
+    let layer = layer.unwrap();
+    let size = usize::try_from(layer.metadata().unwrap().len()).unwrap();
+    let copy = layout.join("blobs/sha256").join(layer.file_name());
+    std::fs::write(copy, vec![0; size]).unwrap();
+    let log = push(&layout, &registry.image("app:1"), &[]).failed(1);
+    let digest = format!("sha256:{}", layer.file_name().display());
+    assert!(log.contains(&format!("instead of {digest}")), "{log}");
+    let gone = process(&["--insecure", "--image", &registry.image(&format!("app@{digest}"))]);
+    gone.failed(1);
+    let mount = format!("mount={}", digest.replace(':', "%3A"));
+    assert!(!registry.log().contains(&mount));
+}
+
 #[rstest]
 #[case::elsewhere("registry.example.com/team/base:1")]
 #[case::nonsense("::")]
@@ -101,9 +125,11 @@ fn a_base_in_another_registry_is_not_asked_for(#[case] base: &str) {
     registry.answered(4, "POST", "/v2/app/blobs/uploads/", 202);
 }
 
-#[test]
-fn a_base_that_is_not_ours_to_read_is_left_alone() {
-    let registry = Server::start(|port, request| {
+#[rstest]
+#[case::it_asks_who_we_are_at_once(true)]
+#[case::it_asks_at_the_first_blob(false)]
+fn a_base_that_is_not_ours_to_read_is_left_alone(#[case] at_once: bool) {
+    let registry = Server::start(move |port, request| {
         let challenge = format!("Bearer realm=\"http://127.0.0.1:{port}/token\",service=\"s\"");
         if request.starts_with("GET /token") {
             // Some issuers refuse the whole of what is asked for in part.
@@ -114,6 +140,9 @@ fn a_base_that_is_not_ours_to_read_is_left_alone() {
             };
         }
         let line = request.lines().next().unwrap_or_default();
+        if line.starts_with("GET /v2/ ") && !at_once {
+            return answer("200 OK", &[]);
+        }
         if header(request, "authorization").is_none() || line.contains("from=secret") {
             return answer("401 Unauthorized", &[("WWW-Authenticate", &challenge)]);
         }

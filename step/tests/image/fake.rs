@@ -171,6 +171,31 @@ pub(super) fn answer_with(status: &str, headers: &[(&str, &str)], body: &str) ->
     lines.join("\r\n") + "\r\n\r\n" + body
 }
 
+/// Passes connections on byte by byte, but ends the first one at once.
+pub(super) fn away_for_a_moment(target: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok).skip(1) {
+            join(client, TcpStream::connect(("127.0.0.1", target)).unwrap());
+        }
+    });
+    port
+}
+
+/// Copies both ways until both have ended.
+fn join(mut client: TcpStream, mut server: TcpStream) {
+    let (mut back_from, mut back_to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+    thread::spawn(move || {
+        drop(io::copy(&mut back_from, &mut back_to));
+        drop(back_to.shutdown(Shutdown::Write));
+    });
+    thread::spawn(move || {
+        drop(io::copy(&mut client, &mut server));
+        drop(server.shutdown(Shutdown::Write));
+    });
+}
+
 /// A proxy that leads every tunnel to one port of this machine; returns its own port and what it is asked for.
 pub(super) fn proxy_to(target: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -182,14 +207,7 @@ pub(super) fn proxy_to(target: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
             let head = read_request(&mut BufReader::new(client.try_clone().unwrap())).unwrap();
             seen.lock().unwrap().push(head.lines().next().unwrap().to_owned());
             client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-            let mut server = TcpStream::connect(("127.0.0.1", target)).unwrap();
-            let (mut back_from, mut back_to) =
-                (server.try_clone().unwrap(), client.try_clone().unwrap());
-            thread::spawn(move || drop(io::copy(&mut back_from, &mut back_to)));
-            thread::spawn(move || {
-                drop(io::copy(&mut client, &mut server));
-                drop(server.shutdown(Shutdown::Write));
-            });
+            join(client, TcpStream::connect(("127.0.0.1", target)).unwrap());
         }
     });
     (port, asked)

@@ -1,15 +1,17 @@
 //! What ends the step with an error, and what the error says.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use super::layout::{IMAGE, Layout, simple};
+use super::fake::{Server, answer, answer_with};
+use super::layout::{IMAGE, INDEX, Layout, simple};
 use super::registry::Registry;
-use super::tools::process;
+use super::tools::{process, run};
 
 /// Never reached: every refusal here comes before the registry is asked.
 const NOWHERE: &str = "127.0.0.1:1/a/b:1";
@@ -54,7 +56,24 @@ type Prepare = fn(&Path);
 #[case(|dir: &Path| fs::write(dir.join("a"), "text").unwrap(), "is not a docker archive: it cannot be read as tar")]
 #[case(|dir: &Path| fs::write(dir.join("a"), [0x1f, 0x8b, 8, 0]).unwrap(), "it is compressed as a whole")]
 #[case(|dir: &Path| fs::write(dir.join("a"), [0; 10240]).unwrap(), "\"manifest.json\" is not in it")]
-#[case(|dir: &Path| fs::create_dir(dir.join("a")).unwrap(), "Is a directory")]
+#[case(|dir: &Path| fs::create_dir(dir.join("a")).unwrap(), "it is no regular file")]
+#[case(|dir: &Path| pipe(&dir.join("a")), "it is no regular file")]
+#[case(|dir: &Path| pipe(&dir.join("index.json")), "index.json\": it is no regular file")]
+#[case(|dir: &Path| symlink("/dev/zero", dir.join("index.json")).unwrap(), "index.json\": it is no regular file")]
+#[case(
+    |dir: &Path| {
+        let layout = Layout::new(dir);
+        let mut image = layout.image("amd64", &[("a", b"a")]);
+        let digest = format!("sha256:{}", "0".repeat(64));
+        pipe(&blob(dir, &digest));
+        layout.edit(&mut image, |manifest| {
+            manifest["layers"][0]["digest"] = digest.into();
+            manifest["layers"][0]["size"] = 0.into();
+        });
+        layout.finish(&[image]);
+    },
+    "it is no regular file"
+)]
 #[case(|dir: &Path| fs::write(dir.join("index.json"), "{").unwrap(), "index.json is not valid JSON")]
 #[case(|dir: &Path| drop(Layout::new(dir).finish(&[])), "names no image")]
 #[case(
@@ -94,6 +113,62 @@ fn a_wrong_output_folder_is_explained(#[case] prepare: Prepare, #[case] expected
     prepare(dir.path());
     let log = process(&["--image", NOWHERE, "--push", dir.path().to_str().unwrap()]).failed(1);
     assert!(log.contains(expected), "{log}");
+}
+
+/// An index that names the one below it some times, and so on down to an image.
+fn tower(layout: &Layout, levels: usize, times: usize) -> Value {
+    let image = layout.image("amd64", &[("a", b"a")]);
+    (0..levels).fold(image, |below, _| layout.index(&vec![below; times]))
+}
+
+const TOO_DEEP: &str = "it lies in more than 16 indexes";
+const TOO_MANY: &str = "the image has more than 1000 manifests";
+
+#[rstest]
+#[case::one_in_another(17, 1, TOO_DEEP)]
+#[case::some_in_each(16, 2, TOO_MANY)]
+#[case::many_in_one(1, 1000, TOO_MANY)]
+fn an_index_that_leads_to_too_much_is_refused(
+    #[case] levels: usize,
+    #[case] times: usize,
+    #[case] expected: &str,
+) {
+    let dir = tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    let top = tower(&layout, levels, times);
+    let layout = layout.finish(std::slice::from_ref(&top));
+    let log = process(&["--image", NOWHERE, "--push", layout.to_str().unwrap()]).failed(1);
+    assert!(log.contains(expected), "{log}");
+
+    let digest = top["digest"].as_str().unwrap().to_owned();
+    let registry = Server::start(move |_, request| {
+        let path = request.split(' ').nth(1).unwrap();
+        let Some((_, name)) = path.split_once("s/") else { return answer("200 OK", &[]) };
+        let name = if name == "1" { &digest } else { name };
+        let body = fs::read_to_string(blob(&layout, name)).unwrap();
+        let kind = if body.contains(INDEX) { INDEX } else { IMAGE };
+        answer_with("200 OK", &[("Content-Type", kind)], &body)
+    });
+    let image = format!("127.0.0.1:{}/a:1", registry.port);
+    let log = process(&["--image", &image, "--insecure"]).failed(1);
+    assert!(log.contains(expected), "{log}");
+}
+
+#[rstest]
+#[case::one_in_another(16, 1)]
+#[case::many_in_one(1, 999)]
+fn an_index_may_lead_to_much(#[case] levels: usize, #[case] times: usize) {
+    let dir = tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    let top = tower(&layout, levels, times);
+    let layout = layout.finish(&[top]);
+    let saved = dir.path().join("saved");
+    let arguments = ["--push", layout.to_str().unwrap(), "--save", saved.to_str().unwrap()];
+    process(&[&arguments[..], &["--image", "a", "--annotation", "a=b"]].concat()).succeeded();
+}
+
+fn pipe(path: &Path) {
+    run("mkfifo", &[path.to_str().unwrap()]);
 }
 
 fn blob(layout: &Path, digest: &str) -> PathBuf {

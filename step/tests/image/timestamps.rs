@@ -297,6 +297,34 @@ fn what_cannot_be_changed_is_refused(
     assert!(log.contains(expected), "{log}");
 }
 
+/// The bytes in a frame that asks for a window of so many bytes, as a power of two.
+fn framed(window: u8, bytes: &[u8]) -> Vec<u8> {
+    let only_block_as_it_is = 1;
+    let block = u32::try_from(bytes.len()).unwrap() << 3 | only_block_as_it_is;
+    let header = [0x28, 0xb5, 0x2f, 0xfd, 0, (window - 10) << 3];
+    [&header, &block.to_le_bytes()[..3], bytes].concat()
+}
+
+#[test]
+fn a_large_zstd_window_is_read_and_a_huge_one_explained() {
+    let dir = tempdir().unwrap();
+    let plain = tar("hello", b"hello\n");
+    let file = dir.path().join("layer");
+    fs::write(&file, &plain).unwrap();
+    let diff_id = format!("sha256:{}", sha256(&file));
+    let layout = Layout::new(&dir.path().join("layout"));
+    let layer = layout.blob(&format!("{LAYER}+zstd"), &framed(27, &plain));
+    let image = layout.image_of("amd64", &[layer], std::slice::from_ref(&diff_id));
+    let layout = layout.finish(&[image]);
+    let saved = dir.path().join("saved");
+    let arguments = ["--push", layout.to_str().unwrap(), "--save", saved.to_str().unwrap()];
+    let more = ["--image", "a", "--image-timestamp", SECONDS];
+    process(&[&arguments[..], &more].concat()).succeeded();
+
+    let log = refused(&format!("{LAYER}+zstd"), &framed(28, &plain), &diff_id);
+    assert!(log.contains("its zstd window is larger than 128 MiB; pack"), "{log}");
+}
+
 #[test]
 fn a_changed_layer_is_refused_although_its_time_is_right() {
     let dir = tempdir().unwrap();

@@ -9,7 +9,9 @@ use rstest::rstest;
 use serde_json::json;
 use tempfile::tempdir;
 
-use super::fake::{Fault, Server, answer, answer_with, header, in_front_of, proxy_to};
+use super::fake::{
+    Fault, Server, answer, answer_with, away_for_a_moment, header, in_front_of, proxy_to,
+};
 use super::layout::simple;
 use super::registry::{Options, PASSWORD, Registry, USER};
 use super::tools::{Ran, finish, process, run, skopeo_config, skopeo_raw, step};
@@ -152,6 +154,15 @@ fn plain_http_is_refused_where_the_registry_leads(
 fn a_bad_moment_passes(#[case] faults: fn() -> Vec<Fault>) {
     let registry = Registry::plain();
     let port = in_front_of(registry.port, faults());
+    let log = push(&format!("127.0.0.1:{port}/a:1"), &["--insecure=true"]).succeeded().log;
+    assert!(log.contains("trying again in 500ms"), "{log}");
+    assert!(!skopeo_raw(&registry.image("a:1")).is_empty());
+}
+
+#[test]
+fn a_registry_with_tls_may_be_away_for_a_moment() {
+    let registry = Registry::start(&Options { tls: true, ..Options::default() });
+    let port = away_for_a_moment(registry.port);
     let log = push(&format!("127.0.0.1:{port}/a:1"), &["--insecure=true"]).succeeded().log;
     assert!(log.contains("trying again in 500ms"), "{log}");
     assert!(!skopeo_raw(&registry.image("a:1")).is_empty());
