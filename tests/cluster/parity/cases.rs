@@ -337,7 +337,7 @@ pub fn timeout(_: Side, namespace: &str) -> Case {
 pub fn evicted(_: Side, namespace: &str) -> Case {
     let volume = json!({ "name": "small", "emptyDir": { "sizeLimit": "1Mi" } });
     // An eviction before the pod's status knows of the step would leave nothing to locate.
-    let fill = "sleep 3; head -c 4000000 /dev/zero > /small/file; exec sleep 1000";
+    let fill = "sleep 8; head -c 4000000 /dev/zero > /small/file; exec sleep 1000";
     let mounts = json!([{ "name": "small", "mountPath": "/small" }]);
     let filling = with(shell("filling", fill), "volumeMounts", mounts);
     Case::of(namespace, &run_with(&[filling], &[volume]), &[])
