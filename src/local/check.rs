@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::files::{DEFAULT_NAMESPACE, Files, INVALID, Located, Note, Object};
+use super::files::{Files, Located, Note, Object};
 use super::load::{Chosen, load_build, load_run};
 use super::read::{Document, ReadError};
 use crate::api::{Build, BuildRun, Strategy};
 use crate::plan::{
-    Finding, ObjectName, Presence, Refusal, Roots, Settings, Warning, admission, build_warnings,
-    buildrun_warnings, expand, not_built, strategy_warnings, validate, validate_build,
-    validate_strategy,
+    DEFAULT_NAMESPACE, Finding, INVALID, ObjectName, Presence, Refusal, Roots, Settings, Warning,
+    admission, build_warnings, buildrun_warnings, expand, not_built, strategy_warnings, validate,
+    validate_build, validate_strategy,
 };
 
 /// What came of a look at all objects.

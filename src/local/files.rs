@@ -17,8 +17,8 @@ use crate::api::{
 };
 use crate::plan::pod_security::Level;
 use crate::plan::{
-    Finding, NamespaceFacts, ObjectName, Refusal, SecretFacts, go_quote, larger, schema,
-    unknown_field,
+    DEFAULT_NAMESPACE, Finding, INVALID, NamespaceFacts, ObjectName, Refusal, SecretFacts,
+    go_quote, larger, schema, unknown_field,
 };
 
 /// Something about a file.
@@ -34,16 +34,12 @@ pub struct Located {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note(pub String);
 
-/// Reason of what the API server's schema would refuse.
-pub const INVALID: &str = "Invalid";
 /// What a generated name ends with.
 const GENERATED: &str = "local";
 /// The label by which a namespace enforces a PodSecurity level.
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// The label by which it wants the level as of an older Kubernetes.
 const ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enforce-version";
-/// Namespace of objects that name none.
-pub const DEFAULT_NAMESPACE: &str = "default";
 
 const OWN_KINDS: [&str; 4] =
     [Build::KIND, BuildRun::KIND, BuildStrategy::KIND, ClusterBuildStrategy::KIND];

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::files::{DEFAULT_NAMESPACE, Files, Key, Note};
+use super::files::{Files, Key, Note};
 use crate::api::{Build, BuildRun, BuildRunSpec, ReferencedBuild, StrategyRef};
 use crate::plan::{
-    GENERATED_ACCOUNT, ImageCommand, Loaded, Presence, Roots, dns_subdomain, go_quote, references,
+    DEFAULT_NAMESPACE, GENERATED_ACCOUNT, ImageCommand, Loaded, Presence, Roots, dns_subdomain,
+    go_quote, references,
 };
 
 /// A run with everything that it depends on.

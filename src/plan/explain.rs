@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::checked::Checked;
 use super::identity;
 use super::layout::container_name;
+use super::loaded::DEFAULT_NAMESPACE;
 use super::pod::{PREPARE, expand};
 use super::pod_security::{Level, Violation, level, violations};
 use super::security::{Decided, Decider, Security};
@@ -122,7 +123,7 @@ pub fn explain(checked: &Checked) -> Explanation {
     let pod_security_reasons = violations(&expand(checked).pod);
     let pod_security_level = level(&pod_security_reasons);
     let namespace = checked.enforces.map(|enforces| ExplainedNamespace {
-        name: checked.run.namespace.clone().unwrap_or_else(|| "default".into()),
+        name: checked.run.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.into()),
         enforces,
         admits: enforces <= pod_security_level,
     });

@@ -11,6 +11,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::pod_security::Level;
 use crate::api::{Build, BuildRun, Strategy};
 
+/// Namespace of objects that name none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
 /// Whether an object that a run names is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence<T> {

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Reason of what the API server would not store: an object, or its pod.
+pub const INVALID: &str = "Invalid";
+
 /// An object by kind and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct ObjectName {

@@ -23,7 +23,7 @@ use super::checked::Checked;
 use super::effective::{Author, Effective};
 use super::go_quote::go_quote;
 use super::kubernetes_names::label_value;
-use super::loaded::{Loaded, Presence, Roots};
+use super::loaded::{DEFAULT_NAMESPACE, Loaded, Presence, Roots};
 use super::params::UnresolvedDefault;
 use super::references::{self, GENERATED_ACCOUNT, Mounted};
 use super::refusal::{ObjectName, Refusal};
@@ -303,7 +303,7 @@ fn ownership(run: &ObjectName, roots: &Roots) -> Option<Refusal> {
     }
     let message = format!(
         "unexpected error when trying to set the ownerreference: Object {}/{} is already owned by another {} controller {}",
-        run.namespace.as_deref().unwrap_or("default"),
+        run.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE),
         run.name,
         other.kind,
         other.name

@@ -11,6 +11,7 @@ use crate::api::{Step, Strategy, StrategySpec};
 use crate::plan::go_quote::go_quote;
 use crate::plan::layout::{IMAGE_STEP, SOURCE_STEP, UPLOAD_STEP, step_part};
 use crate::plan::params::{OUTPUT_DIRECTORY_PARAM, used};
+use crate::plan::pod_security::BASELINE_CAPABILITIES;
 use crate::plan::reference_text::{self, Target};
 use crate::plan::substitution::NAMED;
 use crate::plan::texts::{visit_step, visit_volume};
@@ -34,22 +35,6 @@ const RESULTS: [&str; 10] = [
 ];
 /// References of the first API versions, which nothing replaces any more.
 const OLD_PREFIX: &str = "$(build.";
-/// Capabilities that the Pod Security Standard "baseline" lets a container add.
-const BASELINE_CAPABILITIES: [&str; 13] = [
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "NET_BIND_SERVICE",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-];
 
 /// What to think about in a strategy.
 pub fn strategy_warnings(strategy: &Strategy) -> Vec<Warning> {
