@@ -162,13 +162,13 @@ fn spliced(step: &Step, base: &str) -> Option<Warning> {
         Some(at) => (format!("{base}.args[{at}]"), &step.args[at]),
         None => (format!("{base}.command[{at}]"), &step.command[at]),
     };
+    let mut known = BTreeSet::new();
     let mut quoted: Vec<String> = Vec::new();
     for reference in reference_text::references(text) {
         let is_chosen =
             matches!(reference.target, Target::Param { name, .. } if !FIXED_PARAMS.contains(&name));
-        let reference = go_quote(reference.text);
-        if is_chosen && !quoted.contains(&reference) {
-            quoted.push(reference);
+        if is_chosen && known.insert(reference.text) {
+            quoted.push(go_quote(reference.text));
         }
     }
     let message = format!(
@@ -182,11 +182,11 @@ fn spliced(step: &Step, base: &str) -> Option<Warning> {
 fn reserved_name(step: &Step, base: &str, texts: &[Place]) -> Option<Warning> {
     // With the output directory in use, every run has the last one, and the name is refused.
     let is_refused =
-        texts.iter().any(|place| used(&place.text).any(|name| name == OUTPUT_DIRECTORY_PARAM));
+        || texts.iter().any(|place| used(&place.text).any(|name| name == OUTPUT_DIRECTORY_PARAM));
     let which = match step_part(&step.name) {
         SOURCE_STEP => "that fetch a source",
         UPLOAD_STEP => "whose source is uploaded",
-        IMAGE_STEP if !is_refused => "that change the image behind the strategy",
+        IMAGE_STEP if !is_refused() => "that change the image behind the strategy",
         _ => return None,
     };
     let name = go_quote(&step.name);
