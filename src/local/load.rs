@@ -424,7 +424,10 @@ mod tests {
         assert_eq!(refusals.len(), 1);
         assert_eq!(refusals[0].file.as_deref(), Some("all.yaml"));
         let refusal = &refusals[0].refusal;
-        assert_eq!((refusal.object.kind, refusal.object.name.as_str()), ("Secret", "push"));
+        assert_eq!(
+            (refusal.object.kind.as_ref(), refusal.object.name.as_str()),
+            ("Secret", "push")
+        );
         assert_eq!((&*refusal.field, &*refusal.message), ("data[password]", "is not valid base64"));
     }
 }

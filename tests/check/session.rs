@@ -201,7 +201,7 @@ fn what_the_schema_refuses_is_invalid() {
                 &json!("Invalid")
             ),
             (
-                &json!({ "kind": "", "namespace": null, "name": "r" }),
+                &json!({ "kind": "Buildrun", "namespace": null, "name": "r" }),
                 &json!("typo.yaml"),
                 &json!("kind"),
                 &json!("Invalid")
@@ -423,4 +423,50 @@ fn what_is_missing_is_told_unless_it_could_not_be_read() {
     assert_eq!(reasons(&["r.yaml"]), ["BuildNotFound"]);
     assert_eq!(reasons(&["r.yaml", "b.yaml"]), ["Invalid"]);
     assert_eq!(reasons(&["r.yaml", "other.yaml"]), ["BuildNotFound", "Invalid"]);
+}
+
+#[test]
+fn an_object_that_cannot_be_taken_hides_nothing_else() {
+    let run = RUN.to_owned() + "  env: [{name: LD_PRELOAD, value: x}]\n";
+    let build = BUILD.to_owned() + "  env: [{name: \"\", value: x}]\n";
+    let folder = Folder::new("check_untaken")
+        .with("nameless.yaml", GOOD.replace("{name: s}", "{}"))
+        .with("account.yaml", "apiVersion: v1\nkind: ServiceAccount\nmetadata: {}\n")
+        .with("unreadable.yaml", "{{{")
+        .with("a.yaml", format!("{build}---\n{run}"));
+    for hides_nothing in ["nameless.yaml", "unreadable.yaml"] {
+        let session = check(&folder, &["-f", hides_nothing, "a.yaml"]);
+        for reason in
+            ["SpecEnvNameCanNotBeBlank", "SpecEnvNameForbidden", "BuildRegistrationFailed"]
+        {
+            assert!(session.stdout.contains(reason), "{reason}: {}", session.stdout);
+        }
+        assert!(!session.stdout.contains("NotFound"), "{}", session.stdout);
+    }
+    // An object of another kind is no strategy.
+    let session = check(&folder, &["-f", "account.yaml", "a.yaml"]);
+    assert!(session.stdout.contains("BuildStrategyNotFound"), "{}", session.stdout);
+}
+
+#[test]
+fn an_object_of_a_misspelt_kind_is_named() {
+    let folder = Folder::new("check_misspelt")
+        .with("a.yaml", "apiVersion: shipwright.io/v1beta1\nkind: Biuld\nmetadata: {name: zz}\n");
+    let session = check(&folder, &["-f", "a.yaml"]);
+    assert!(
+        session.stdout.starts_with("refusal a.yaml: Biuld zz: kind: Invalid: "),
+        "{}",
+        session.stdout
+    );
+}
+
+#[test]
+fn every_kind_may_leave_the_end_of_its_name_to_the_cluster() {
+    let folder = Folder::new("check_generated_kinds")
+        .with("s.yaml", GOOD.replace("{name: s}", "{generateName: s-}"))
+        .with("b.yaml", BUILD.replace("{name: b}", "{generateName: b-}"));
+    check(&folder, &["-f", "s.yaml", "b.yaml"]).said(2, &[
+        "refusal b.yaml: Build default/b-local: spec.strategy.name: BuildStrategyNotFound: buildStrategy s does not exist in namespace default",
+        "1 refusal, no warnings",
+    ]);
 }
