@@ -71,7 +71,7 @@ pub struct Loaded {
     pub config_maps: BTreeMap<String, Presence<()>>,
     /// The service accounts that it named, by name.
     pub service_accounts: BTreeMap<String, Presence<ServiceAccount>>,
-    /// The programs of images whose steps say no command, by image.
+    /// The programs of images whose steps say no command, by image. Whoever starts the pod assumes none.
     pub image_commands: BTreeMap<String, Presence<ImageCommand>>,
     /// What is known of the namespace.
     pub namespace: NamespaceFacts,

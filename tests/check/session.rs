@@ -426,6 +426,27 @@ fn what_is_missing_is_told_unless_it_could_not_be_read() {
 }
 
 #[test]
+fn a_command_that_only_the_image_knows_refuses_no_run_that_nobody_starts_yet() {
+    let strategy = STRATEGY.replace(", command: [build]", "");
+    let folder =
+        Folder::new("check_no_command").with("a.yaml", format!("{strategy}---\n{BUILD}---\n{RUN}"));
+    let note = "note: the image \"example.com/builder\" is assumed to have a command, which a step leaves to it";
+    let session = check(&folder, &["-f", "a.yaml"]);
+    assert_eq!(session.code, Some(0), "{}", session.stdout);
+    assert!(session.stderr.lines().any(|line| line == note), "{}", session.stderr);
+    let session = folder.run(&["explain", "-f", "a.yaml"], "");
+    assert_eq!(session.code, Some(0), "{}", session.stderr);
+    assert!(session.stderr.lines().any(|line| line == note), "{}", session.stderr);
+    let session = folder.run(&["render", "-f", "a.yaml"], "");
+    assert!(session.stderr.contains("cannot be found out here"), "{}", session.stderr);
+    assert_eq!(session.code, Some(2));
+    // It looks for an engine, which is not there.
+    let session = folder.run(&["run", "-f", "a.yaml", "--engine", "unix:///nowhere/socket"], "");
+    assert!(!session.stderr.contains("TaskRunGenerationFailed"), "{}", session.stderr);
+    assert!(session.stderr.contains("/nowhere/socket"), "{}", session.stderr);
+}
+
+#[test]
 fn an_object_that_cannot_be_taken_hides_nothing_else() {
     let run = RUN.to_owned() + "  env: [{name: LD_PRELOAD, value: x}]\n";
     let build = BUILD.to_owned() + "  env: [{name: \"\", value: x}]\n";
