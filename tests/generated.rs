@@ -274,7 +274,7 @@ fn given() -> Any {
 
 fn output() -> Any {
     object(
-        vec![("image", texts(&["registry.example.com/app", ""]))],
+        vec![("image", mostly(texts(&["registry.example.com/app", "app"]), &[json!("")]))],
         vec![
             (
                 "pushSecret",

@@ -14,6 +14,7 @@ mod finding;
 mod formats;
 mod go_quote;
 pub mod identity;
+mod image_reference;
 pub mod invariants;
 mod kubernetes_names;
 mod layout;

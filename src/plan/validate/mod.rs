@@ -6,6 +6,7 @@
 mod build;
 mod generation;
 mod parameters;
+mod pod_rules;
 mod problems;
 mod proof;
 mod scheduling;

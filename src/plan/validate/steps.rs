@@ -1,4 +1,4 @@
-//! The shape of the pod that the strategy's steps and volumes make: what the API server or the kubelet would refuse.
+//! Names, images, commands and mounts of the strategy's steps and volumes: what would keep the pod from being made.
 //!
 //! Invariant: names and paths are judged as they are in the run, with its values in their places.
 

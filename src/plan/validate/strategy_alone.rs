@@ -4,7 +4,7 @@
 
 use super::generation;
 use super::problems::Site;
-use crate::api::{BuildRun, BuildRunSpec, BuildSpec, ReferencedBuild, Strategy};
+use crate::api::{BuildRun, BuildRunSpec, BuildSpec, Image, ReferencedBuild, Strategy};
 use crate::plan::effective::Effective;
 use crate::plan::loaded::{Loaded, Presence, Roots};
 use crate::plan::refusal::{ObjectName, Refusal};
@@ -37,7 +37,8 @@ pub fn validate_strategy(strategy: &Strategy, settings: &Settings) -> Vec<Refusa
 
 /// The least that refers to the strategy. Nothing of it can be at fault.
 fn bare(strategy: &Strategy) -> Roots {
-    let spec = Some(BuildSpec::default());
+    let output = Image { image: "image".into(), ..Image::default() };
+    let spec = Some(BuildSpec { output, ..BuildSpec::default() });
     Roots {
         buildrun: BuildRun {
             spec: BuildRunSpec {
