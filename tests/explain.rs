@@ -57,6 +57,13 @@ pub fn assert_agrees(explanation: &Explanation, pod: &Pod, context: &str) {
             let path = profile.localhost_profile.map(|path| format!("/{path}"));
             profile.type_ + &path.unwrap_or_default()
         });
+        let is_privileged = says.privileged == Some(true);
+        let seccomp = if is_privileged { "Unconfined".to_owned() } else { seccomp };
+        let capabilities = if is_privileged {
+            json!({ "add": ["ALL"], "drop": [] })
+        } else {
+            json!({ "add": capabilities.add.unwrap_or_default(), "drop": capabilities.drop.unwrap_or_default() })
+        };
         let is_supporting =
             container.name == "prepare" || supporting.split(',').any(|name| name == container.name);
         let expected = json!({
@@ -65,9 +72,9 @@ pub fn assert_agrees(explanation: &Explanation, pod: &Pod, context: &str) {
             "uid": says.run_as_user,
             "gid": says.run_as_group,
             "groups": [],
-            "capabilities": { "add": capabilities.add.unwrap_or_default(), "drop": capabilities.drop.unwrap_or_default() },
+            "capabilities": capabilities,
             "privileged": says.privileged.unwrap_or(false),
-            "allowPrivilegeEscalation": says.allow_privilege_escalation.unwrap_or(true),
+            "allowPrivilegeEscalation": is_privileged || says.allow_privilege_escalation.unwrap_or(true),
             "readOnlyRootFilesystem": says.read_only_root_filesystem.unwrap_or(false),
             "runAsNonRoot": says.run_as_non_root.unwrap_or(false),
             "seccompProfile": seccomp,
@@ -103,7 +110,7 @@ pub fn assert_origins(explanation: &Explanation, objects: &[Value], context: &st
         }
         let origins = &container.origins;
         let from = |value: &Value| {
-            if !value.is_null() {
+            if !value.is_null() || container.privileged {
                 Decider::Step
             } else if is_restricted {
                 Decider::Namespace
@@ -175,17 +182,17 @@ fn json_has_every_value_with_its_origin() {
             "uid": from(1001, "strategy"),
             "gid": from(0, "step"),
             "groups": [],
-            "capabilities": { "add": ["SYS_ADMIN"], "drop": ["KILL"] },
+            "capabilities": { "add": ["ALL"], "drop": [] },
             "privileged": true,
             "allowPrivilegeEscalation": true,
             "readOnlyRootFilesystem": false,
             "runAsNonRoot": false,
-            "seccompProfile": "Localhost/p.json",
+            "seccompProfile": "Unconfined",
             "origins": {
                 "groups": "image",
                 "capabilities": { "add": "step", "drop": "step" },
                 "privileged": "step",
-                "allowPrivilegeEscalation": "kubelet's default",
+                "allowPrivilegeEscalation": "step",
                 "readOnlyRootFilesystem": "kubelet's default",
                 "runAsNonRoot": "kubelet's default",
                 "seccompProfile": "step",

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
-use slipway::local::{self, Files};
+use slipway::local::{self, Commands, Files};
 use slipway::plan::{Checked, Finding, Settings, Severity, expand, explain, invariants, validate};
 
 use crate::explain::{assert_agrees, assert_origins};
@@ -274,7 +274,7 @@ fn given() -> Any {
 
 fn output() -> Any {
     object(
-        vec![("image", texts(&["registry.example.com/app", ""]))],
+        vec![("image", mostly(texts(&["registry.example.com/app", "app"]), &[json!("")]))],
         vec![
             (
                 "pushSecret",
@@ -390,13 +390,13 @@ fn document(kind: &str, metadata: &Value, spec: &Value) -> Value {
     json!({ "apiVersion": "shipwright.io/v1beta1", "kind": kind, "metadata": metadata, "spec": spec })
 }
 
-/// As `slipway render` does it; nothing where anything is refused.
+/// As `slipway explain` does it; nothing where anything is refused.
 fn plan(path: &std::path::Path) -> Option<Checked> {
     let (documents, errors) = local::read(&[path.to_owned()]);
     assert!(errors.is_empty(), "{errors:?}");
     let (files, refused, _) = Files::of(documents);
     let now: Timestamp = NOW.parse().unwrap();
-    let chosen = local::choose(&files, None, now).ok()?;
+    let chosen = local::choose(&files, None, now, Commands::Assumed).ok()?;
     let checked = validate(&chosen.loaded, &Settings::default()).ok();
     checked.filter(|_| refused.is_empty())
 }

@@ -1,6 +1,7 @@
 //! What holds for every run: nothing of one reaches another, equal input makes equal pods, values are read once, and the
 //! identity files hold two lines of ours.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Barrier;
@@ -8,7 +9,7 @@ use std::thread;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use slipway::local::{self, Files};
+use slipway::local::{self, Commands, Files};
 use slipway::plan::{Expansion, Refusal, Settings, expand, validate};
 
 const GROUP: &str = "buildrun.shipwright.io/security-context-group";
@@ -73,7 +74,13 @@ impl Case {
         if !refused.is_empty() {
             return Err(refused.into_iter().map(|located| located.refusal).collect());
         }
-        let chosen = local::choose(&files, None, "2026-01-02T03:04:05Z".parse().unwrap()).unwrap();
+        let chosen = local::choose(
+            &files,
+            None,
+            "2026-01-02T03:04:05Z".parse().unwrap(),
+            Commands::Known(&BTreeMap::new()),
+        )
+        .unwrap();
         validate(&chosen.loaded, settings).map(|checked| expand(&checked))
     }
 

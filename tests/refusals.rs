@@ -2,6 +2,8 @@
 //!
 //! Invariant: the lists are complete and in order; the first line of an object is what its status shows.
 
+mod pods;
+
 use std::collections::BTreeMap;
 
 use rstest::rstest;
@@ -275,7 +277,7 @@ fn builds(#[case] patch: Value, #[case] expected: &[&str]) {
 #[case::with_secret(json!({ "build": { "source": { "type": "Git", "git": { "url": "file:///x", "cloneSecret": "a" } } }, "buildMetadata": verify("true") }))]
 #[case::other_protocol(json!({ "build": git("git://git.example.com/app"), "buildMetadata": verify("true") }))]
 #[case::shape(json!({ "build": { "source": { "type": "Git" } } }))]
-#[case::timestamp(json!({ "build": { "output": { "timestamp": "-9223372036854775808" } } }))]
+#[case::timestamp(json!({ "build": { "output": { "timestamp": "-62167219200" } } }))]
 #[case::missing_parameters_of_the_build(json!({ "build": { "paramValues": null }, "run": { "paramValues": [{ "name": "needed", "secretValue": { "name": "a", "key": "b" } }, { "name": "needed-list", "values": [{ "value": "" }] }] } }))]
 #[case::empty_effect(json!({ "build": { "tolerations": [{ "key": "a", "operator": "Exists", "effect": "" }] } }))]
 #[case::duplicate_env(json!({ "strategy": { "steps": [{ "name": "a", "image": "i", "command": ["a"], "env": [{ "name": "A" }, { "name": "A" }] }] }, "build": { "env": [{ "name": "B" }, { "name": "B" }] } }))]
@@ -496,6 +498,15 @@ fn step(change: &Value) -> Value {
     &["BuildRun r: spec.output.timestamp: output image: cannot parse output timestamp 1.5 as a number, must be Zero, SourceTimestamp, BuildTimestamp, or a an integer"])]
 #[case::empty_timestamp(json!({ "build": { "output": { "timestamp": "" } } }),
     &["Build b: spec.output.timestamp: output image: cannot parse output timestamp  as a number, must be Zero, SourceTimestamp, BuildTimestamp, or a an integer"])]
+// What the steps of the run cannot do anything with.
+#[case::timestamp_before_the_first_year(json!({ "build": { "output": { "timestamp": "-62167219201" } } }),
+    &["Build b: spec.output.timestamp: output image: timestamp -62167219201 is not in the years 0 to 9999; write seconds since 1970"])]
+#[case::timestamp_after_the_last_year(json!({ "run": { "output": { "image": "i", "timestamp": "253402207201" } } }),
+    &["BuildRun r: spec.output.timestamp: output image: timestamp 253402207201 is not in the years 0 to 9999; write seconds since 1970"])]
+#[case::output_image(json!({ "build": { "output": { "image": "https://registry.example.com/app" } } }),
+    &[r#"Build b: spec.output.image: output image: "https://registry.example.com/app" names no image; write [host/]repository[:tag], the repository in small letters"#])]
+#[case::output_image_of_run(json!({ "build": { "output": { "image": "A/B" } }, "run": { "output": { "image": "registry.example.com/App" } } }),
+    &[r#"BuildRun r: spec.output.image: output image: "registry.example.com/App" names no image; write [host/]repository[:tag], the repository in small letters"#])]
 // What Tekton refuses.
 #[case::timeout(json!({ "build": { "timeout": "1d" } }), &[r#"Build b: spec.timeout: metadata configuration: timeout "1d" is not a duration such as 90s, 1h30m or 0"#])]
 #[case::upload_timeout(json!({ "run": { "source": { "type": "Local", "local": { "timeout": "1d" } } } }),
@@ -528,8 +539,8 @@ fn step(change: &Value) -> Value {
     &["BuildStrategy s: spec.steps: build strategy: there are 101 steps; a strategy has 1 to 100"])]
 #[case::label(json!({ "strategyName": "s".repeat(64) }),
     &[r#"BuildStrategy ssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssss: metadata.name: metadata configuration: strategy name "ssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssss" is no label value: must be no more than 63 bytes"#])]
-#[case::quoted_as_go_does(step(&json!({ "env": [{ "name": "LD_\u{e9}\u{7}\u{200b}\"" }] })),
-    &[r#"BuildStrategy s: spec.steps[0].env[0].name: build strategy: BuildStrategy step "build" defines forbidden environment variable "LD_é\a\u200b\"""#])]
+#[case::quoted_as_go_does(step(&json!({ "volumeMounts": [{ "name": "\u{e9}\u{7}\u{200b}\"", "mountPath": "/x" }] })),
+    &[r#"BuildStrategy s: spec.steps[0].volumeMounts[0].name: build strategy: volume for the Volume Mount "é\a\u200b\"" is not found"#])]
 fn generation(#[case] patch: Value, #[case] expected: &[&str]) {
     let expected: Vec<String> = expected
         .iter()

@@ -250,7 +250,7 @@ fn versions_and_kinds_of_our_group_that_nobody_knows_are_refused() {
     let session = folder.render(&["-f", "old.yaml", "typo.yaml", "s.yaml"]);
     session.refused(&[
         "old.yaml: Build b: apiVersion: Invalid: shipwright.io/v1gamma1 cannot be read here; write the object as shipwright.io/v1beta1",
-        "typo.yaml: document r: kind: Invalid: shipwright.io/v1beta1 has no kind \"Buildrun\"; it has Build, BuildRun, BuildStrategy, ClusterBuildStrategy",
+        "typo.yaml: Buildrun r: kind: Invalid: shipwright.io/v1beta1 has no kind \"Buildrun\"; it has Build, BuildRun, BuildStrategy, ClusterBuildStrategy",
         "the files hold neither a BuildRun nor a Build; add one",
     ]);
 }
@@ -361,7 +361,7 @@ fn documents_that_are_no_objects_are_refused() {
     folder.render(&["-f", "a.yaml"]).refused(&[
         "a.yaml: document: Invalid: is no object; a document has apiVersion, kind and metadata",
         "a.yaml: document: Invalid: is no object; a document has apiVersion, kind and metadata",
-        "a.yaml: document: apiVersion: Invalid: Required value",
+        "a.yaml: Pod: apiVersion: Invalid: Required value",
         "a.yaml: document: kind: Invalid: Required value",
         "the files hold neither a BuildRun nor a Build; add one",
     ]);

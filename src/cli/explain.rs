@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::plan::{RunArguments, plan, tell};
 use super::{Error, Exit, Format, ReportFormat, print_object, print_text};
+use crate::local::Commands;
 use crate::plan::explain::explain as explain_run;
 use crate::view;
 
@@ -26,7 +27,7 @@ pub struct ExplainArguments {
 }
 
 pub fn explain(arguments: &ExplainArguments) -> Result<Exit, Error> {
-    let planned = match plan(&arguments.run) {
+    let planned = match plan(&arguments.run, Commands::Assumed) {
         Ok(planned) => planned,
         Err(refused) => {
             refused.tell();

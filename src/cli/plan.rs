@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::{FileArguments, complain};
-use crate::local::{self, Files, Located, Note};
+use crate::local::{self, Commands, Files, Located, Note};
 use crate::plan::{Checked, Expansion, Settings, expand, not_built, validate};
 use crate::view::one_line;
 
@@ -59,9 +59,10 @@ pub fn read(arguments: &FileArguments) -> Result<ReadFiles, Refused> {
 }
 
 /// Reads and judges the files.
-pub fn plan(arguments: &RunArguments) -> Result<Planned, Refused> {
+pub fn plan(arguments: &RunArguments, commands: Commands<'_>) -> Result<Planned, Refused> {
     let ReadFiles { files, mut problems, mut notes } = read(&arguments.files)?;
-    let chosen = match local::choose(&files, arguments.buildrun.as_deref(), Timestamp::now()) {
+    let name = arguments.buildrun.as_deref();
+    let chosen = match local::choose(&files, name, Timestamp::now(), commands) {
         Ok(chosen) => chosen,
         Err(error) => {
             problems.push(error.to_string());

@@ -1,9 +1,12 @@
 //! `slipway render`: the Pod of a run, from files, without a cluster.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::plan::{RunArguments, plan, tell};
 use super::{Error, Exit, Format, print_object};
+use crate::local::Commands;
 use crate::plan::Expansion;
 
 pub const EXAMPLES: &str = "\
@@ -24,7 +27,8 @@ pub struct RenderArguments {
 }
 
 pub fn render(arguments: &RenderArguments) -> Result<Exit, Error> {
-    match plan(&arguments.run) {
+    // A pod without the command of a step would be another than the cluster's.
+    match plan(&arguments.run, Commands::Known(&BTreeMap::new())) {
         Ok(planned) => {
             tell(&planned.notes);
             print_object("the Pod", &document(&planned.expansion), arguments.output)?;

@@ -3,7 +3,6 @@
 //! Invariant: everything that can be refused is refused before an engine is asked for anything.
 //! Invariant: whatever was made is removed, also when the run is interrupted; only `--keep` leaves it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -17,8 +16,10 @@ use super::console::{self, Console, Manner};
 use super::plan::{self, ReadFiles, Refused, RunArguments};
 use super::{Error, Exit, Format, complain, print_object, print_text};
 use crate::api::{BuildRun, Nanoseconds};
-use crate::local::{self, Engine, Happening, Lease, LocalError, Missing, Note, Play, Played, Stop};
-use crate::plan::{ImageCommand, Presence, Settings, expand, not_built, output_image, validate};
+use crate::local::{
+    self, Commands, Engine, Happening, Lease, LocalError, Missing, Note, Play, Played, Stop,
+};
+use crate::plan::{Settings, expand, not_built, output_image, validate};
 use crate::view::run::{Ending, built_image, no_engine_hint};
 
 pub use crate::view::run::EXAMPLES;
@@ -110,12 +111,8 @@ fn request(arguments: &RunHereArguments) -> Result<Request, Refused> {
         local::keep_image_here(&mut files, &mut buildrun);
         settings.save_image = Some(SAVED_IMAGE.into());
     }
-    let mut chosen = local::load(&files, buildrun.clone(), Missing::Absent, &BTreeMap::new());
-    for command in chosen.loaded.image_commands.values_mut() {
-        // Nobody has looked at the image yet; once it is here everything is judged again.
-        let unknown = ImageCommand { entrypoint: vec!["unknown".into()], cmd: Vec::new() };
-        *command = Presence::Found(unknown);
-    }
+    // What the images run is looked up once they are here, and judged then.
+    let chosen = local::load(&files, buildrun.clone(), Missing::Absent, Commands::Assumed);
     let image = output_image(&chosen.loaded.roots).unwrap_or_default();
     match validate(&chosen.loaded, &settings) {
         Ok(checked) => {
@@ -282,7 +279,8 @@ async fn play(
     };
     let commands =
         images.iter().map(|(name, image)| (name.clone(), image.command.clone())).collect();
-    let chosen = local::load(&files, buildrun.clone(), Missing::Absent, &commands);
+    let commands = Commands::Known(&commands);
+    let chosen = local::load(&files, buildrun.clone(), Missing::Absent, commands);
     let checked = validate(&chosen.loaded, &settings).map_err(|refusals| {
         let lines = refusals.into_iter().map(|refusal| plan::line(&files.locate(refusal)));
         Error::Refused(Refused { problems: lines.collect(), notes: Vec::new() })

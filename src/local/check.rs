@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::files::{DEFAULT_NAMESPACE, Files, INVALID, Located, Note, Object};
+use super::files::{Files, Located, Note, OWN_KINDS, Object, is_of_cluster, is_other};
 use super::load::{Chosen, load_build, load_run};
 use super::read::{Document, ReadError};
-use crate::api::{Build, BuildRun, Strategy};
+use crate::api::{Build, BuildRun, BuildStrategy, Strategy};
 use crate::plan::{
-    Finding, ObjectName, Presence, Refusal, Roots, Settings, Warning, admission, build_warnings,
-    buildrun_warnings, expand, not_built, strategy_warnings, validate, validate_build,
-    validate_strategy,
+    DEFAULT_NAMESPACE, Finding, INVALID, ObjectName, Presence, Refusal, Roots, Settings, Warning,
+    admission, build_warnings, buildrun_warnings, expand, not_built, strategy_warnings, validate,
+    validate_build, validate_strategy,
 };
 
 /// What came of a look at all objects.
@@ -38,8 +38,7 @@ pub fn check(
     let (files, invalid, notes) = Files::sort(documents);
     let is_taken = |object: &&ObjectName| files.object(object).is_some() || is_other(object);
     let refused = invalid.iter().map(|located| &located.refusal.at);
-    let untaken =
-        refused.filter(|object| !is_taken(object)).map(|object| object.name.clone()).collect();
+    let untaken = refused.filter(|object| !is_taken(object)).map(full).collect();
     let mut judge = Judge {
         files: &files,
         settings,
@@ -98,8 +97,8 @@ struct Judge<'a> {
     now: Timestamp,
     /// Every file could be read.
     is_complete: bool,
-    /// Names of objects that could not be taken; some have none.
-    untaken: BTreeSet<String>,
+    /// Objects that could not be taken; some have no name, some no kind that there is.
+    untaken: BTreeSet<ObjectName>,
     /// What was told of which text (object with the text, field, message), and for which objects.
     told: BTreeMap<(ObjectName, String, String), BTreeSet<ObjectName>>,
     /// Strategies with which a run of the files can start.
@@ -111,14 +110,13 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn buildrun(&mut self, name: &ObjectName, run: &BuildRun) {
         self.warn(name, buildrun_warnings(run));
-        let chosen = load_run(self.files, run, self.now);
-        if !self.can_judge(&chosen) {
-            return;
-        }
+        let mut chosen = load_run(self.files, run, self.now);
+        self.assume(&mut chosen);
         match validate(&chosen.loaded, self.settings) {
             Ok(checked) => {
                 let strategy = chosen.loaded.roots.strategy.as_ref().and_then(Presence::found);
-                self.proven.extend(strategy.map(strategy_name));
+                self.proven
+                    .extend(strategy.map(|strategy| full(&ObjectName::of_strategy(strategy))));
                 self.refuse(admission(&checked, &chosen.loaded.roots));
                 let pod = expand(&checked).pod;
                 self.notes.extend(not_built(&pod).into_iter().map(Note));
@@ -130,11 +128,10 @@ impl Judge<'_> {
 
     fn build(&mut self, name: &ObjectName, build: &Build) {
         self.warn(name, build_warnings(build));
-        let chosen = load_build(self.files, build);
-        if self.can_judge(&chosen) {
-            self.refuse(validate_build(build, &chosen.loaded, self.settings));
-            self.notes.extend(chosen.assumptions);
-        }
+        let mut chosen = load_build(self.files, build);
+        self.assume(&mut chosen);
+        self.refuse(validate_build(build, &chosen.loaded, self.settings));
+        self.notes.extend(chosen.assumptions);
     }
 
     fn strategy(&mut self, name: &ObjectName, strategy: &Strategy) {
@@ -146,21 +143,44 @@ impl Judge<'_> {
         self.warn(name, strategy_warnings(strategy));
     }
 
-    /// Whether the run starts from objects that are there, or are known not to be: what is missing because it could not be read
-    /// is no further problem of the others.
-    fn can_judge(&self, chosen: &Chosen) -> bool {
-        let Roots { buildrun, build, strategy } = &chosen.loaded.roots;
+    /// What is missing because it could not be read is no further problem of the others: it is taken to be there.
+    fn assume(&self, chosen: &mut Chosen) {
+        let Roots { buildrun, build, strategy } = &mut chosen.loaded.roots;
+        let namespace = buildrun.metadata.namespace.clone();
+        let named = |kind: &str, name: &str| {
+            full(&ObjectName {
+                kind: kind.to_owned().into(),
+                namespace: namespace.clone(),
+                name: name.to_owned(),
+            })
+        };
         let reference = &buildrun.spec.build;
         let found = build.as_ref().and_then(Presence::found).map(|build| &build.spec);
-        let spec = reference.spec.as_ref().or(found);
-        let is_absent = strategy.as_ref().is_some_and(Presence::is_absent);
-        let strategy = spec.filter(|_| is_absent).map(|spec| &spec.strategy.name);
-        let is_absent = build.as_ref().is_some_and(Presence::is_absent);
-        let build = reference.name.as_ref().filter(|_| is_absent);
-        let may_be_there = |name: &String| {
-            !self.is_complete || self.untaken.contains(name) || self.untaken.contains("")
+        let wanted = reference.spec.as_ref().or(found).map(|spec| &spec.strategy).map(|strategy| {
+            named(strategy.kind.as_deref().unwrap_or(BuildStrategy::KIND), &strategy.name)
+        });
+        if let (Some(Presence::Absent), Some(wanted)) = (&strategy, wanted)
+            && self.may_be_there(&wanted)
+        {
+            *strategy = Some(Presence::Assumed);
+        }
+        if let (Some(Presence::Absent), Some(name)) = (&build, &reference.name)
+            && self.may_be_there(&named(Build::KIND, name))
+        {
+            *build = Some(Presence::Assumed);
+        }
+    }
+
+    /// Whether something that could not be read or taken may be this object.
+    fn may_be_there(&self, wanted: &ObjectName) -> bool {
+        let may_be = |untaken: &ObjectName| {
+            let is_known = OWN_KINDS.contains(&untaken.kind.as_ref()) || is_other(untaken);
+            let has_kind = !is_known || untaken.kind == wanted.kind;
+            let has_name = untaken.name.is_empty() || untaken.name == wanted.name;
+            let has_namespace = !is_known || untaken.namespace == wanted.namespace;
+            has_kind && has_name && has_namespace
         };
-        !strategy.into_iter().chain(build).any(may_be_there)
+        !self.is_complete || self.untaken.iter().any(may_be)
     }
 
     fn refuse(&mut self, refusals: Vec<Refusal>) {
@@ -186,14 +206,9 @@ impl Judge<'_> {
     }
 }
 
-/// Whether an object is of a kind that nothing is built from.
-fn is_other(object: &ObjectName) -> bool {
-    ["ConfigMap", "LimitRange", "Namespace", "Secret", "ServiceAccount"].contains(&object.kind)
-}
-
 /// A file that says nothing: there is no object to name.
 fn unreadable(error: &ReadError) -> Finding {
-    let object = ObjectName { kind: "", namespace: None, name: String::new() };
+    let object = ObjectName { kind: "".into(), namespace: None, name: String::new() };
     let (file, message) = (error.file().to_owned(), error.why());
     let refusal = Refusal {
         object: object.clone(),
@@ -210,20 +225,15 @@ fn text_of(refusal: &Refusal) -> (ObjectName, String, String) {
     (full(&refusal.at), refusal.field.clone(), refusal.message.clone())
 }
 
-fn strategy_name(strategy: &Strategy) -> ObjectName {
-    full(&ObjectName {
-        kind: strategy.kind(),
-        namespace: strategy.metadata().namespace.clone(),
-        name: strategy.name().to_owned(),
-    })
-}
-
 /// An object's name with the namespace that `kubectl` would put it in.
 fn full(object: &ObjectName) -> ObjectName {
     let ObjectName { kind, namespace, name } = object.clone();
-    let namespace = match kind {
-        "" | "document" | "ClusterBuildStrategy" | "Namespace" => None,
-        _ => namespace.or_else(|| Some(DEFAULT_NAMESPACE.into())),
+    let is_scoped = !is_of_cluster(&kind);
+    let is_known = OWN_KINDS.contains(&kind.as_ref()) || is_other(object);
+    let namespace = match namespace {
+        Some(namespace) if is_scoped => Some(namespace),
+        None if is_scoped && is_known => Some(DEFAULT_NAMESPACE.into()),
+        _ => None,
     };
-    ObjectName { kind: if kind == "document" { "" } else { kind }, namespace, name }
+    ObjectName { kind, namespace, name }
 }

@@ -1,6 +1,7 @@
 //! The objects that the files hold, sorted by kind.
 //!
-//! Invariant: every object of ours has passed the schema of its CustomResourceDefinition before it gets here.
+//! Invariant: what the schema of a CustomResourceDefinition does not accept is told; the object is taken all the same as far as it
+//! can be decoded, so that the rest of it is judged too.
 //! Invariant: the content of Secrets and ConfigMaps is taken off the objects on the way in and kept apart.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +18,8 @@ use crate::api::{
 };
 use crate::plan::pod_security::Level;
 use crate::plan::{
-    Finding, NamespaceFacts, ObjectName, Refusal, SecretFacts, go_quote, larger, schema,
-    unknown_field,
+    DEFAULT_NAMESPACE, Finding, INVALID, NamespaceFacts, ObjectName, Refusal, SecretFacts,
+    go_quote, larger, schema, unknown_field,
 };
 
 /// Something about a file.
@@ -34,19 +35,19 @@ pub struct Located {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note(pub String);
 
-/// Reason of what the API server's schema would refuse.
-pub const INVALID: &str = "Invalid";
 /// What a generated name ends with.
 const GENERATED: &str = "local";
 /// The label by which a namespace enforces a PodSecurity level.
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// The label by which it wants the level as of an older Kubernetes.
 const ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enforce-version";
-/// Namespace of objects that name none.
-pub const DEFAULT_NAMESPACE: &str = "default";
 
-const OWN_KINDS: [&str; 4] =
+/// The kinds that builds are made of.
+pub(super) const OWN_KINDS: [&str; 4] =
     [Build::KIND, BuildRun::KIND, BuildStrategy::KIND, ClusterBuildStrategy::KIND];
+/// The kinds beside them that builds meet on a cluster.
+const OTHER_KINDS: [&str; 5] = ["ConfigMap", "LimitRange", NAMESPACE, "Secret", "ServiceAccount"];
+const NAMESPACE: &str = "Namespace";
 
 /// Namespace and name; cluster-scoped objects have an empty namespace.
 pub(super) type Key = (String, String);
@@ -103,8 +104,7 @@ impl Files {
         let mut generated = BTreeMap::new();
         for document in documents {
             for document in items(document) {
-                let is_run = document.value.get("kind").is_some_and(|kind| kind == BuildRun::KIND);
-                let document = if is_run { named(document, &mut generated) } else { document };
+                let document = named(document, &mut generated);
                 files.order.push(object_of(&document));
                 files.take(&document, &mut refusals, &mut notes);
             }
@@ -126,7 +126,7 @@ impl Files {
     pub(super) fn object(&self, object: &ObjectName) -> Option<Object<'_>> {
         let namespace = object.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
         let key = (namespace, object.name.clone());
-        match object.kind {
+        match object.kind.as_ref() {
             BuildRun::KIND => self.buildruns.get(&key).map(Object::BuildRun),
             Build::KIND => self.builds.get(&key).map(Object::Build),
             BuildStrategy::KIND => self.strategies.get(&key).map(Object::Strategy),
@@ -142,7 +142,7 @@ impl Files {
         let namespace = object.namespace.clone();
         let scoped = (namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.into()), object.name.clone());
         let cluster = (String::new(), object.name.clone());
-        let place = |key| self.places.get(&(object.kind.to_owned(), key)).cloned();
+        let place = |key| self.places.get(&(object.kind.to_string(), key)).cloned();
         place(scoped).or_else(|| place(cluster))
     }
 
@@ -162,20 +162,20 @@ impl Files {
         let (api_version, kind) = (text("apiVersion"), text("kind"));
         let own = api_version == API_VERSION;
         match (api_version, kind) {
-            (_, "BuildRun") if own => {
+            (_, BuildRun::KIND) if own => {
                 self.ours(document, BuildRun::KIND, refusals, |f, k, run| {
                     f.buildruns.insert(k, run)
                 });
             }
-            (_, "Build") if own => {
+            (_, Build::KIND) if own => {
                 self.ours(document, Build::KIND, refusals, |f, k, build| f.builds.insert(k, build));
             }
-            (_, "BuildStrategy") if own => {
+            (_, BuildStrategy::KIND) if own => {
                 self.ours(document, BuildStrategy::KIND, refusals, |f, k, strategy| {
                     f.strategies.insert(k, Strategy::Namespaced(strategy))
                 });
             }
-            (_, "ClusterBuildStrategy") if own => {
+            (_, ClusterBuildStrategy::KIND) if own => {
                 self.ours(document, ClusterBuildStrategy::KIND, refusals, |f, k, strategy| {
                     f.strategies.insert(k, Strategy::Cluster(strategy))
                 });
@@ -187,7 +187,7 @@ impl Files {
                     f.service_accounts.insert(k, account)
                 });
             }
-            ("v1", "Namespace") => self.namespace(document, refusals, notes),
+            ("v1", NAMESPACE) => self.namespace(document, refusals, notes),
             ("v1", "LimitRange") => self.core(
                 document,
                 "LimitRange",
@@ -257,7 +257,7 @@ impl Files {
             let message = format!("Invalid value: {word}: must be one of {words}");
             refusals.push(problem(document, &format!("metadata.labels[{ENFORCE}]"), message));
         }
-        self.core(document, "Namespace", refusals, |f, (_, name), _: Namespace| {
+        self.core(document, NAMESPACE, refusals, |f, (_, name), _: Namespace| {
             f.namespaces.entry(name).or_default().enforces = enforces;
             None::<()>
         });
@@ -319,7 +319,6 @@ impl Files {
         refusals: &mut Vec<Located>,
         insert: impl FnOnce(&mut Self, Key, T) -> Option<Old>,
     ) {
-        let cluster = matches!(kind, "ClusterBuildStrategy" | "Namespace");
         let metadata = document.value.get("metadata");
         let text =
             |field: &str| metadata.and_then(|metadata| metadata.get(field)).and_then(Value::as_str);
@@ -331,7 +330,8 @@ impl Files {
             ));
             return;
         };
-        let namespace = if cluster { "" } else { text("namespace").unwrap_or(DEFAULT_NAMESPACE) };
+        let namespace =
+            if is_of_cluster(kind) { "" } else { text("namespace").unwrap_or(DEFAULT_NAMESPACE) };
         let key = (namespace.to_owned(), name.to_owned());
         if let Some(first) = self.places.get(&(kind.to_owned(), key.clone())) {
             let message = format!("the same object is in {first} already; keep one of the two");
@@ -360,6 +360,16 @@ struct Meta {
     _metadata: ObjectMeta,
 }
 
+/// Whether objects of a kind belong to no namespace.
+pub(super) fn is_of_cluster(kind: &str) -> bool {
+    kind == ClusterBuildStrategy::KIND || kind == NAMESPACE
+}
+
+/// Whether an object is of a kind that is taken and that nothing is built from.
+pub(super) fn is_other(object: &ObjectName) -> bool {
+    OTHER_KINDS.contains(&object.kind.as_ref())
+}
+
 /// The members of a List, also of one in another, or the document itself.
 fn items(document: Document) -> Vec<Document> {
     let kind = document.value.get("kind").and_then(Value::as_str);
@@ -374,15 +384,20 @@ fn items(document: Document) -> Vec<Document> {
     }
 }
 
-/// A BuildRun that leaves the end of its name to the cluster gets one that is always the same here. `generated` counts the
-/// BuildRuns whose names begin the same.
-fn named(mut document: Document, generated: &mut BTreeMap<Key, usize>) -> Document {
+/// An object of ours that leaves the end of its name to the cluster gets one that is always the same here. `generated` counts
+/// those of each kind whose names begin the same.
+fn named(mut document: Document, generated: &mut BTreeMap<(String, Key), usize>) -> Document {
+    let kind = document.value.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if !OWN_KINDS.contains(&kind.as_str()) {
+        return document;
+    }
     let metadata = document.value.get_mut("metadata").and_then(Value::as_object_mut);
     if let Some(metadata) = metadata {
         let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default();
         let (name, prefix) = (text("name"), text("generateName"));
         if name.is_empty() && !prefix.is_empty() {
-            let count = generated.entry((text("namespace").into(), prefix.into())).or_default();
+            let count =
+                generated.entry((kind, (text("namespace").into(), prefix.into()))).or_default();
             *count += 1;
             let name = match *count {
                 1 => format!("{prefix}{GENERATED}"),
@@ -418,23 +433,8 @@ fn problem(document: &Document, field: &str, message: String) -> Located {
 fn object_of(document: &Document) -> ObjectName {
     let text = |pointer| document.value.pointer(pointer).and_then(Value::as_str);
     ObjectName {
-        kind: known_kind(text("/kind").unwrap_or_default()),
+        kind: text("/kind").unwrap_or_default().to_owned().into(),
         namespace: text("/metadata/namespace").map(String::from),
         name: text("/metadata/name").unwrap_or_default().to_owned(),
     }
-}
-
-fn known_kind(kind: &str) -> &'static str {
-    const KINDS: [&str; 9] = [
-        "Build",
-        "BuildRun",
-        "BuildStrategy",
-        "ClusterBuildStrategy",
-        "ConfigMap",
-        "LimitRange",
-        "Namespace",
-        "Secret",
-        "ServiceAccount",
-    ];
-    KINDS.into_iter().find(|known| *known == kind).unwrap_or("document")
 }

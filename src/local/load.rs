@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::files::{DEFAULT_NAMESPACE, Files, Key, Note};
+use super::files::{Files, Key, Note};
 use crate::api::{Build, BuildRun, BuildRunSpec, ReferencedBuild, StrategyRef};
 use crate::plan::{
-    GENERATED_ACCOUNT, ImageCommand, Loaded, Presence, Roots, dns_subdomain, go_quote, references,
+    DEFAULT_NAMESPACE, GENERATED_ACCOUNT, ImageCommand, Loaded, Presence, Roots, dns_subdomain,
+    go_quote, references,
 };
 
 /// A run with everything that it depends on.
@@ -30,6 +31,15 @@ pub enum Missing {
     Assumed,
     /// They will not be there: the run happens here.
     Absent,
+}
+
+/// What is known of the programs that images run of themselves, for steps that say no command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commands<'a> {
+    /// Nobody looks at images: each is taken to have a program, for whoever does not start the pod.
+    Assumed,
+    /// Of these images, and of no others.
+    Known(&'a BTreeMap<String, ImageCommand>),
 }
 
 /// Why no run can be chosen.
@@ -71,9 +81,14 @@ pub enum ChooseError {
 const IMPLIED_NAME: usize = 57;
 
 /// The run that the user named, with everything that it depends on, for whoever only looks at it.
-pub fn choose(files: &Files, name: Option<&str>, now: Timestamp) -> Result<Chosen, ChooseError> {
+pub fn choose(
+    files: &Files,
+    name: Option<&str>,
+    now: Timestamp,
+    commands: Commands<'_>,
+) -> Result<Chosen, ChooseError> {
     let buildrun = choose_run(files, name, now)?;
-    Ok(load(files, buildrun, Missing::Assumed, &BTreeMap::new()))
+    Ok(load(files, buildrun, Missing::Assumed, commands))
 }
 
 /// The run that the user named as `NAME` or `NAMESPACE/NAME`, the only one, or the implied run of the only Build. `now` is when
@@ -115,7 +130,7 @@ fn created(mut buildrun: BuildRun, now: Timestamp) -> BuildRun {
 
 /// A run with everything that it depends on, for whoever only looks at it.
 pub(super) fn load_run(files: &Files, buildrun: &BuildRun, now: Timestamp) -> Chosen {
-    load(files, created(buildrun.clone(), now), Missing::Assumed, &BTreeMap::new())
+    load(files, created(buildrun.clone(), now), Missing::Assumed, Commands::Assumed)
 }
 
 /// A Build with all that it names, for the Build's own verdict.
@@ -123,7 +138,7 @@ pub(super) fn load_build(files: &Files, build: &Build) -> Chosen {
     let mut run = run_of(build);
     // Which account it runs as is the run's business.
     run.spec.service_account = Some(GENERATED_ACCOUNT.into());
-    load(files, run, Missing::Assumed, &BTreeMap::new())
+    load(files, run, Missing::Assumed, Commands::Assumed)
 }
 
 /// Names of objects, with their namespaces where they are in several.
@@ -163,13 +178,8 @@ fn run_of(build: &Build) -> BuildRun {
     run
 }
 
-/// Everything that a run depends on. `image_commands` are the programs of the images that somebody has looked at.
-pub fn load(
-    files: &Files,
-    buildrun: BuildRun,
-    missing: Missing,
-    image_commands: &BTreeMap<String, ImageCommand>,
-) -> Chosen {
+/// Everything that a run depends on.
+pub fn load(files: &Files, buildrun: BuildRun, missing: Missing, commands: Commands<'_>) -> Chosen {
     let namespace = namespace_of(&buildrun).to_owned();
     let key = |name: &str| (namespace.clone(), name.to_owned());
     let roots = roots(files, buildrun);
@@ -214,12 +224,22 @@ pub fn load(
         missing,
         &mut assumptions,
     );
-    let command = |image: String| {
-        let command =
-            image_commands.get(&image).cloned().map_or(Presence::Assumed, Presence::Found);
-        (image, command)
-    };
-    let image_commands = named.images.into_iter().map(command).collect();
+    let mut image_commands = BTreeMap::new();
+    for image in named.images {
+        let command = match commands {
+            Commands::Known(known) => {
+                known.get(&image).cloned().map_or(Presence::Absent, Presence::Found)
+            }
+            Commands::Assumed => {
+                let name = go_quote(&image);
+                assumptions.push(Note(format!(
+                    "the image {name} is assumed to have a command, which a step leaves to it"
+                )));
+                Presence::Assumed
+            }
+        };
+        image_commands.insert(image, command);
+    }
     let facts = files.namespaces.get(&namespace).cloned().unwrap_or_default();
     Chosen {
         loaded: Loaded {
@@ -352,11 +372,7 @@ mod tests {
         json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "unused", "namespace": "ci" } })
     }
 
-    fn loaded(
-        files: &Files,
-        missing: Missing,
-        commands: &BTreeMap<String, ImageCommand>,
-    ) -> Chosen {
+    fn loaded(files: &Files, missing: Missing, commands: Commands<'_>) -> Chosen {
         let run = choose_run(files, None, "2026-01-02T03:04:05Z".parse().unwrap()).unwrap();
         load(files, run, missing, commands)
     }
@@ -364,7 +380,7 @@ mod tests {
     #[test]
     fn what_nobody_holds_is_assumed_for_a_cluster_and_absent_here() {
         let files = held(&unused());
-        let chosen = loaded(&files, Missing::Assumed, &BTreeMap::new());
+        let chosen = loaded(&files, Missing::Assumed, Commands::Assumed);
         assert_eq!(chosen.loaded.secrets["push"], Presence::Assumed);
         assert_eq!(chosen.loaded.config_maps["map"], Presence::Assumed);
         let notes: Vec<_> = chosen.assumptions.iter().map(|note| note.0.as_str()).collect();
@@ -377,7 +393,7 @@ mod tests {
             );
         }
 
-        let chosen = loaded(&files, Missing::Absent, &BTreeMap::new());
+        let chosen = loaded(&files, Missing::Absent, Commands::Known(&BTreeMap::new()));
         assert_eq!(chosen.loaded.secrets["push"], Presence::Absent);
         assert_eq!(chosen.loaded.config_maps["map"], Presence::Absent);
         assert_eq!(chosen.loaded.service_accounts["default"], Presence::Assumed);
@@ -391,7 +407,7 @@ mod tests {
     fn what_somebody_holds_is_found_either_way() {
         let files = held(&push_secret());
         for missing in [Missing::Assumed, Missing::Absent] {
-            let chosen = loaded(&files, missing, &BTreeMap::new());
+            let chosen = loaded(&files, missing, Commands::Known(&BTreeMap::new()));
             assert!(matches!(chosen.loaded.secrets["push"], Presence::Found(_)));
         }
         assert_eq!(files.contents.secret("ci", "push").unwrap().0["k"], b"v");
@@ -401,14 +417,19 @@ mod tests {
     fn commands_of_images_are_known_once_somebody_has_looked() {
         let files = held(&unused());
         let image = "quay.io/a:1".to_owned();
-        let unknown = loaded(&files, Missing::Absent, &BTreeMap::new());
-        assert_eq!(unknown.loaded.image_commands[&image], Presence::Assumed);
+        let unknown = loaded(&files, Missing::Absent, Commands::Known(&BTreeMap::new()));
+        assert_eq!(unknown.loaded.image_commands[&image], Presence::Absent);
+        let assumed = loaded(&files, Missing::Absent, Commands::Assumed);
+        assert_eq!(assumed.loaded.image_commands[&image], Presence::Assumed);
+        let note =
+            "the image \"quay.io/a:1\" is assumed to have a command, which a step leaves to it";
+        assert!(assumed.assumptions.contains(&Note(note.into())), "{:?}", assumed.assumptions);
         let command = ImageCommand { entrypoint: vec!["/run".into()], cmd: Vec::new() };
         let commands = BTreeMap::from([
             (image.clone(), command.clone()),
             ("other".to_owned(), ImageCommand::default()),
         ]);
-        let known = loaded(&files, Missing::Absent, &commands);
+        let known = loaded(&files, Missing::Absent, Commands::Known(&commands));
         assert_eq!(
             known.loaded.image_commands,
             BTreeMap::from([(image, Presence::Found(command))])
@@ -423,7 +444,10 @@ mod tests {
         assert_eq!(refusals.len(), 1);
         assert_eq!(refusals[0].file.as_deref(), Some("all.yaml"));
         let refusal = &refusals[0].refusal;
-        assert_eq!((refusal.object.kind, refusal.object.name.as_str()), ("Secret", "push"));
+        assert_eq!(
+            (refusal.object.kind.as_ref(), refusal.object.name.as_str()),
+            ("Secret", "push")
+        );
         assert_eq!((&*refusal.field, &*refusal.message), ("data[password]", "is not valid base64"));
     }
 }

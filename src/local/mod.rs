@@ -35,7 +35,7 @@ pub use error::LocalError;
 pub use files::{Files, Located, Note};
 pub use happening::Happening;
 pub use lease::Lease;
-pub use load::{ChooseError, Chosen, Missing, choose, choose_run, load};
+pub use load::{ChooseError, Chosen, Commands, Missing, choose, choose_run, load};
 pub use overrides::{keep_image_here, take_working_copy};
 pub use parameters::{ParameterError, parameter_argument, set_parameters};
 pub use play::{Play, Played, Stop, play};

@@ -1,7 +1,8 @@
 //! What the command line changes in a run: the source, and where the image goes.
 
-use super::files::{DEFAULT_NAMESPACE, Files};
+use super::files::Files;
 use crate::api::{BuildRun, BuildRunSource, BuildSpec, LocalSource};
+use crate::plan::DEFAULT_NAMESPACE;
 
 const LOCAL: &str = "Local";
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::config_error::ConfigError;
-use crate::plan::{go_quote, nanos};
+use crate::plan::{DEFAULT_NAMESPACE, go_quote, nanos};
 
 /// What a container without a limit may use: all of the machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub fn container<'a>(pod: &'a Pod, name: &str) -> Result<&'a Container, ConfigEr
 
 /// The pod's namespace.
 pub fn namespace(pod: &Pod) -> &str {
-    pod.metadata.namespace.as_deref().unwrap_or(super::files::DEFAULT_NAMESPACE)
+    pod.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
 }
 
 fn lines(map: Option<&BTreeMap<String, String>>) -> String {

@@ -20,7 +20,7 @@ use super::error::{Asked as _, LocalError};
 use super::images::USERS_CONTAINER;
 use super::lease::CONTAINERS_LABEL;
 use super::volume_files::{VolumeContent, volume_files};
-use crate::plan::{TOKEN_VOLUME, nanos};
+use crate::plan::{DEFAULT_NAMESPACE, TOKEN_VOLUME, nanos};
 
 /// Where the sandbox has the volumes.
 pub const SANDBOX_ROOT: &str = "/volumes";
@@ -178,7 +178,7 @@ pub async fn make(
                 Place::Engine { volume: own.into(), directory: None, read_only: false }
             }
             Kind::Claim { name: claim, read_only } => {
-                let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+                let namespace = pod.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
                 let lasting = format!("slipway-claim-{namespace}.{claim}");
                 // It belongs to no run: builds keep their caches in it.
                 let known = engine.docker.inspect_volume(&lasting).await.is_ok();

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Volume;
 
 use super::checked::Checked;
 use super::layout::container_name;
-use super::loaded::{Presence, Roots};
+use super::loaded::{DEFAULT_NAMESPACE, Presence, Roots};
 use super::pod::expand;
 use super::pod_security::{Violation, violations};
 use super::refusal::{ObjectName, Refusal};
@@ -26,9 +26,10 @@ pub fn admission(checked: &Checked, roots: &Roots) -> Vec<Refusal> {
     let run = &roots.buildrun.metadata;
     let object = name(BuildRun::KIND, run.namespace.as_ref(), run.name.as_ref());
     let refuse = |violation: &Violation| {
-        let (at, field) = of_volume(violation, &volumes, roots, strategy)
-            .unwrap_or_else(|| (strategy_name(strategy), of_step(violation, checked, strategy)));
-        let namespace = run.namespace.as_deref().unwrap_or("default");
+        let (at, field) = of_volume(violation, &volumes, roots, strategy).unwrap_or_else(|| {
+            (ObjectName::of_strategy(strategy), of_step(violation, checked, strategy))
+        });
+        let namespace = run.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
         let container = violation.container.as_deref();
         let container = container.map(|name| format!("{name}: ")).unwrap_or_default();
         let Violation { control, message, .. } = violation;
@@ -84,14 +85,13 @@ fn of_volume(
         return Some((build, format!("spec.volumes[{at}]{rest}")));
     }
     let at = strategy.spec().volumes.iter().position(|volume| volume.volume.name == wanted)?;
-    Some((strategy_name(strategy), format!("spec.volumes[{at}]{rest}")))
-}
-
-fn strategy_name(strategy: &Strategy) -> ObjectName {
-    let metadata = strategy.metadata();
-    name(strategy.kind(), metadata.namespace.as_ref(), metadata.name.as_ref())
+    Some((ObjectName::of_strategy(strategy), format!("spec.volumes[{at}]{rest}")))
 }
 
 fn name(kind: &'static str, namespace: Option<&String>, name: Option<&String>) -> ObjectName {
-    ObjectName { kind, namespace: namespace.cloned(), name: name.cloned().unwrap_or_default() }
+    ObjectName {
+        kind: kind.into(),
+        namespace: namespace.cloned(),
+        name: name.cloned().unwrap_or_default(),
+    }
 }

@@ -21,7 +21,8 @@ pub struct Checked {
     pub(super) strategy: StrategyFacts,
     pub(super) source: CheckedSource,
     pub(super) output: CheckedOutput,
-    /// Strategy steps, substituted, with merged environment and resources; each has a command.
+    /// Strategy steps, substituted, with merged environment and resources; each has a command. Where that of an image was assumed,
+    /// a word stands for it, so that the run can be judged and explained; nobody starts it.
     pub(super) steps: Vec<StrategyStep>,
     /// Strategy volumes, overridden and substituted.
     pub(super) volumes: Vec<Volume>,

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements, Toleration, Volum
 use slipway_step::protocol::results as names;
 
 use super::layout::executor_name;
-use super::loaded::Roots;
+use super::loaded::{DEFAULT_NAMESPACE, Roots};
 use super::params::{OUTPUT_DIRECTORY_PARAM, SOURCE_ROOT, used};
 use super::texts::{Text, visit_step, visit_variable};
 use crate::api::{
@@ -240,7 +240,7 @@ impl<'a> Effective<'a> {
 
     /// Namespace of the run.
     pub fn namespace(&self) -> &'a str {
-        self.buildrun.metadata.namespace.as_deref().unwrap_or("default")
+        self.buildrun.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
     }
 
     /// How long the run may take.

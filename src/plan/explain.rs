@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::checked::Checked;
 use super::identity;
 use super::layout::container_name;
+use super::loaded::DEFAULT_NAMESPACE;
 use super::pod::{PREPARE, expand};
 use super::pod_security::{Level, Violation, level, violations};
 use super::security::{Decided, Decider, Security};
@@ -46,7 +47,7 @@ pub struct ExplainedContainer {
     pub gid: Id,
     /// Further groups that the pod gives them; the image's `/etc/group` may have more.
     pub groups: Vec<i64>,
-    /// Capabilities beside those that the runtime gives to every container.
+    /// Capabilities beside those that the runtime gives to every container; `ALL` of a privileged one, whatever it says.
     pub capabilities: Capabilities<Vec<String>>,
     /// They may do what root on the node may.
     pub privileged: bool,
@@ -111,6 +112,9 @@ pub struct ExplainedNamespace {
     pub admits: bool,
 }
 
+/// The profile of containers without one.
+const UNCONFINED: &str = "Unconfined";
+
 /// Explains a proven run.
 pub fn explain(checked: &Checked) -> Explanation {
     let prepare = identity::prepare(checked.strategy.identity);
@@ -122,7 +126,7 @@ pub fn explain(checked: &Checked) -> Explanation {
     let pod_security_reasons = violations(&expand(checked).pod);
     let pod_security_level = level(&pod_security_reasons);
     let namespace = checked.enforces.map(|enforces| ExplainedNamespace {
-        name: checked.run.namespace.clone().unwrap_or_else(|| "default".into()),
+        name: checked.run.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.into()),
         enforces,
         admits: enforces <= pod_security_level,
     });
@@ -130,11 +134,26 @@ pub fn explain(checked: &Checked) -> Explanation {
 }
 
 fn container(name: String, origin: Origin, security: &Security) -> ExplainedContainer {
+    let mut explained = as_written(name, origin, security);
+    if explained.privileged {
+        // Nothing else that is said of them counts then: all capabilities, no profile, no bounds.
+        let by = explained.origins.privileged;
+        explained.capabilities = Capabilities { add: vec!["ALL".into()], drop: Vec::new() };
+        explained.allow_privilege_escalation = true;
+        explained.seccomp_profile = UNCONFINED.into();
+        explained.origins.capabilities = Capabilities { add: by, drop: by };
+        explained.origins.allow_privilege_escalation = by;
+        explained.origins.seccomp_profile = by;
+    }
+    explained
+}
+
+fn as_written(name: String, origin: Origin, security: &Security) -> ExplainedContainer {
     let kubelet = |by: Option<Decider>| by.unwrap_or(Decider::Kubelet);
     let list = |names: &Decided<Vec<String>>| names.get().cloned().unwrap_or_default();
     let is = |field: &Decided<bool>| field.get().copied().unwrap_or(false);
     let seccomp_profile = security.seccomp_profile.get().map_or_else(
-        || "Unconfined".into(),
+        || UNCONFINED.into(),
         |profile| match &profile.localhost_profile {
             Some(path) => format!("{}/{path}", profile.type_),
             None => profile.type_.clone(),

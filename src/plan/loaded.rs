@@ -11,6 +11,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::pod_security::Level;
 use crate::api::{Build, BuildRun, Strategy};
 
+/// Namespace of objects that name none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
 /// Whether an object that a run names is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence<T> {
@@ -68,7 +71,7 @@ pub struct Loaded {
     pub config_maps: BTreeMap<String, Presence<()>>,
     /// The service accounts that it named, by name.
     pub service_accounts: BTreeMap<String, Presence<ServiceAccount>>,
-    /// The programs of images whose steps say no command, by image.
+    /// The programs of images whose steps say no command, by image. Whoever starts the pod assumes none.
     pub image_commands: BTreeMap<String, Presence<ImageCommand>>,
     /// What is known of the namespace.
     pub namespace: NamespaceFacts,

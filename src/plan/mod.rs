@@ -14,6 +14,7 @@ mod finding;
 mod formats;
 mod go_quote;
 pub mod identity;
+mod image_reference;
 pub mod invariants;
 mod kubernetes_names;
 mod layout;
@@ -43,12 +44,14 @@ pub use effective::output_image;
 pub use finding::{Finding, Severity, Warning};
 pub use go_quote::go_quote;
 pub use kubernetes_names::dns_subdomain;
-pub use loaded::{ImageCommand, Loaded, NamespaceFacts, Presence, Roots, SecretFacts};
+pub use loaded::{
+    DEFAULT_NAMESPACE, ImageCommand, Loaded, NamespaceFacts, Presence, Roots, SecretFacts,
+};
 pub use not_built::not_built;
 pub use observe::{Event, Next, Seen, Verdict, observe};
 pub use pod::{Expansion, SOURCE_VOLUME, TOKEN_VOLUME, expand};
 pub use references::{GENERATED_ACCOUNT, References, references};
-pub use refusal::{ObjectName, Refusal};
+pub use refusal::{INVALID, ObjectName, Refusal};
 pub use requests::{larger, nanos};
 pub use security::Decider;
 pub use settings::{ContainerTemplate, Requests, Settings};

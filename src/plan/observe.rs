@@ -12,6 +12,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use slipway_step::protocol::results::{self, Report};
 
 use super::go_quote::go_quote;
+use super::loaded::DEFAULT_NAMESPACE;
 use super::pod::SUPPORTING_STEPS_ANNOTATION;
 use super::reports;
 use crate::api::{
@@ -183,7 +184,7 @@ fn gone(seen: &Seen<'_>) -> Standing {
     if seen.buildrun.spec.is_canceled() {
         return canceled();
     }
-    let namespace = seen.buildrun.metadata.namespace.as_deref().unwrap_or("default");
+    let namespace = seen.buildrun.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
     let location = FailedAt { container: None, pod: Some(seen.pod_name.to_owned()) };
     let details = FailureDetails { location: Some(location), ..FailureDetails::default() };
     Standing::failed(
@@ -285,7 +286,7 @@ fn failure(seen: &Seen<'_>, pod: &Pod) -> Standing {
     let pod_reason = status.and_then(|status| status.reason.as_deref()).unwrap_or_default();
     let pod_message = status.and_then(|status| status.message.clone()).unwrap_or_default();
     let pod_name = seen.pod_name;
-    let namespace = seen.buildrun.metadata.namespace.as_deref().unwrap_or("default");
+    let namespace = seen.buildrun.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
     let first =
         steps(pod).into_iter().find_map(|(name, status)| failed(status).map(|ended| (name, ended)));
     let location = FailedAt {

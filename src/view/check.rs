@@ -28,7 +28,7 @@ fn line(finding: &Finding) -> String {
     };
     let mut parts = Vec::new();
     parts.extend(finding.file.clone());
-    if !finding.object.kind.is_empty() {
+    if !finding.object.kind.is_empty() || !finding.object.name.is_empty() {
         parts.push(finding.object.to_string());
     }
     if finding.at != finding.object {

@@ -201,7 +201,7 @@ fn what_the_schema_refuses_is_invalid() {
                 &json!("Invalid")
             ),
             (
-                &json!({ "kind": "", "namespace": null, "name": "r" }),
+                &json!({ "kind": "Buildrun", "namespace": null, "name": "r" }),
                 &json!("typo.yaml"),
                 &json!("kind"),
                 &json!("Invalid")
@@ -423,4 +423,86 @@ fn what_is_missing_is_told_unless_it_could_not_be_read() {
     assert_eq!(reasons(&["r.yaml"]), ["BuildNotFound"]);
     assert_eq!(reasons(&["r.yaml", "b.yaml"]), ["Invalid"]);
     assert_eq!(reasons(&["r.yaml", "other.yaml"]), ["BuildNotFound", "Invalid"]);
+}
+
+#[test]
+fn a_command_that_only_the_image_knows_refuses_no_run_that_nobody_starts_yet() {
+    let strategy = STRATEGY.replace(", command: [build]", "");
+    let folder =
+        Folder::new("check_no_command").with("a.yaml", format!("{strategy}---\n{BUILD}---\n{RUN}"));
+    let note = "note: the image \"example.com/builder\" is assumed to have a command, which a step leaves to it";
+    let session = check(&folder, &["-f", "a.yaml"]);
+    assert_eq!(session.code, Some(0), "{}", session.stdout);
+    assert!(session.stderr.lines().any(|line| line == note), "{}", session.stderr);
+    let session = folder.run(&["explain", "-f", "a.yaml"], "");
+    assert_eq!(session.code, Some(0), "{}", session.stderr);
+    assert!(session.stderr.lines().any(|line| line == note), "{}", session.stderr);
+    let session = folder.run(&["render", "-f", "a.yaml"], "");
+    assert!(session.stderr.contains("cannot be found out here"), "{}", session.stderr);
+    assert_eq!(session.code, Some(2));
+    // It looks for an engine, which is not there.
+    let session = folder.run(&["run", "-f", "a.yaml", "--engine", "unix:///nowhere/socket"], "");
+    assert!(!session.stderr.contains("TaskRunGenerationFailed"), "{}", session.stderr);
+    assert!(session.stderr.contains("/nowhere/socket"), "{}", session.stderr);
+}
+
+#[test]
+fn an_object_that_cannot_be_taken_hides_nothing_else() {
+    let run = RUN.to_owned() + "  env: [{name: LD_PRELOAD, value: x}]\n";
+    let build = BUILD.to_owned() + "  env: [{name: \"\", value: x}]\n";
+    let folder = Folder::new("check_untaken")
+        .with("nameless.yaml", GOOD.replace("{name: s}", "{}"))
+        .with("account.yaml", "apiVersion: v1\nkind: ServiceAccount\nmetadata: {}\n")
+        .with("unreadable.yaml", "{{{")
+        .with("a.yaml", format!("{build}---\n{run}"));
+    for hides_nothing in ["nameless.yaml", "unreadable.yaml"] {
+        let session = check(&folder, &["-f", hides_nothing, "a.yaml"]);
+        for reason in
+            ["SpecEnvNameCanNotBeBlank", "SpecEnvNameForbidden", "BuildRegistrationFailed"]
+        {
+            assert!(session.stdout.contains(reason), "{reason}: {}", session.stdout);
+        }
+        assert!(!session.stdout.contains("NotFound"), "{}", session.stdout);
+    }
+    // An object of another kind is no strategy.
+    let session = check(&folder, &["-f", "account.yaml", "a.yaml"]);
+    assert!(session.stdout.contains("BuildStrategyNotFound"), "{}", session.stdout);
+}
+
+#[test]
+fn an_object_of_a_misspelt_kind_is_named() {
+    let folder = Folder::new("check_misspelt")
+        .with("a.yaml", "apiVersion: shipwright.io/v1beta1\nkind: Biuld\nmetadata: {name: zz}\n");
+    let session = check(&folder, &["-f", "a.yaml"]);
+    assert!(
+        session.stdout.starts_with("refusal a.yaml: Biuld zz: kind: Invalid: "),
+        "{}",
+        session.stdout
+    );
+}
+
+#[test]
+fn every_kind_may_leave_the_end_of_its_name_to_the_cluster() {
+    let folder = Folder::new("check_generated_kinds")
+        .with("s.yaml", GOOD.replace("{name: s}", "{generateName: s-}"))
+        .with("b.yaml", BUILD.replace("{name: b}", "{generateName: b-}"));
+    check(&folder, &["-f", "s.yaml", "b.yaml"]).said(2, &[
+        "refusal b.yaml: Build default/b-local: spec.strategy.name: BuildStrategyNotFound: buildStrategy s does not exist in namespace default",
+        "1 refusal, no warnings",
+    ]);
+}
+
+#[test]
+fn what_no_pod_may_say_is_refused_also_without_a_run() {
+    let rights = "{privileged: true, allowPrivilegeEscalation: false}";
+    let strategy =
+        GOOD.replace("command: [build", &format!("securityContext: {rights}, command: [build"));
+    let strategy = strategy.replace("image: ", "image: $(params.nobody)/");
+    let folder = Folder::new("check_pod_rules").with("s.yaml", strategy);
+    let session = check(&folder, &["-f", "s.yaml"]);
+    let line = "refusal s.yaml: BuildStrategy default/s: spec.steps[0].securityContext: Invalid: cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+    assert!(session.stdout.lines().any(|said| said == line), "{}", session.stdout);
+    // A text with references is judged with their values.
+    assert!(!session.stdout.contains("couldn't parse"), "{}", session.stdout);
+    assert_eq!(session.code, Some(2));
 }

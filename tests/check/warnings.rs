@@ -125,7 +125,8 @@ const URL: &str = "/spec/source/git/url";
 const SECRET: &str = "/spec/source/git/cloneSecret";
 
 #[rstest]
-#[case::token(&[(URL, json!("https://t0k3n@example.com/a"))], &["spec.source.git.url: CredentialsInUrl"])]
+#[case::user(&[(URL, json!("https://org@dev.azure.com/x"))], &[])]
+#[case::token(&[(URL, json!("https://ghp_t0k3n@example.com/a"))], &["spec.source.git.url: CredentialsInUrl"])]
 #[case::password(&[(URL, json!("https://user:t0k3n@example.com/a"))], &["spec.source.git.url: CredentialsInUrl"])]
 #[case::ssh_password(&[(URL, json!("ssh://git:t0k3n@example.com/a"))], &["spec.source.git.url: CredentialsInUrl"])]
 #[case::ssh_user(&[(URL, json!("ssh://git@example.com/a"))], &[])]

@@ -9,12 +9,13 @@ pub mod expectations;
 mod mutations;
 mod print;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
-use slipway::local::{self, Document, Files};
+use slipway::local::{self, Commands, Document, Files};
 use slipway::plan::explain::{Explanation, explain};
 use slipway::plan::{Expansion, Settings, expand, invariants, validate};
 use slipway_step::protocol::StepCommandLine;
@@ -87,7 +88,13 @@ pub fn run(case: &Path) -> (Expectations, Outcome) {
     let (mut expansion, mut explanation) = (None, None);
     if !files.incomplete {
         let now: Timestamp = NOW.parse().unwrap();
-        let chosen = local::choose(&files, expectations.buildrun.as_deref(), now).unwrap();
+        let chosen = local::choose(
+            &files,
+            expectations.buildrun.as_deref(),
+            now,
+            Commands::Known(&BTreeMap::new()),
+        )
+        .unwrap();
         notes.extend(chosen.assumptions.into_iter().map(|note| note.0));
         match validate(&chosen.loaded, &expectations.settings.apply(Settings::default())) {
             Ok(checked) => {

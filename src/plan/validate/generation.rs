@@ -4,6 +4,7 @@
 //! retries), the run is refused here with the reason for a pod that cannot be generated.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use k8s_openapi::api::core::v1::{SecurityContext, Volume};
 
@@ -13,12 +14,16 @@ use crate::api::{Step, StepResources, Strategy, reasons};
 use crate::plan::effective::{Author, Effective, SourceOf};
 use crate::plan::go_quote::go_quote;
 use crate::plan::identity::VALID_IDS;
+use crate::plan::image_reference::is_image_reference;
 use crate::plan::kubernetes_names::label_value;
 use crate::plan::loaded::Loaded;
 use crate::plan::params::{SYSTEM_PARAMS, UnresolvedDefault};
 use crate::plan::refusal::Refusal;
 use crate::plan::settings::Settings;
 use crate::plan::substitution::{MAX_TEXT, Resolved, Substitution};
+
+/// Seconds since 1970 of which an image can tell: the years 0 to 9999, whatever the time zone of its reader.
+const YEARS: RangeInclusive<i64> = -62_167_219_200..=253_402_207_200;
 
 /// Everything a check of the strategy's text needs.
 pub struct Context<'a> {
@@ -47,7 +52,8 @@ impl Context<'_> {
     pub fn refusals(&self, unresolved: &[UnresolvedDefault], texts: Vec<Refusal>) -> Vec<Refusal> {
         let mut found = self.merging();
         found.extend(self.volumes());
-        found.extend(self.output());
+        found.extend(self.output_image());
+        found.extend(self.timestamp());
         found.extend(self.timeout());
         found.extend(self.labels());
         found.extend(self.parameters());
@@ -56,6 +62,7 @@ impl Context<'_> {
         let resolved = self.resolved.filter(|_| texts.is_empty());
         found.extend(texts);
         found.extend(self.steps(resolved));
+        found.extend(self.pod_rules(resolved));
         found
     }
 
@@ -172,7 +179,21 @@ impl Context<'_> {
         found
     }
 
-    fn output(&self) -> Option<Refusal> {
+    /// Whoever pushes the image must be able to read where to.
+    fn output_image(&self) -> Option<Refusal> {
+        let image = self.effective.image();
+        let is_of_run = self.effective.buildrun.spec.output.is_some();
+        let author = if is_of_run { Author::BuildRun } else { Author::Build };
+        let quoted = go_quote(image);
+        let message = format!(
+            "output image: {quoted} names no image; write [host/]repository[:tag], the repository in small letters"
+        );
+        (!is_image_reference(image)).then(|| {
+            self.of(author).refuse("output.image", reasons::TASK_RUN_GENERATION_FAILED, message)
+        })
+    }
+
+    fn timestamp(&self) -> Option<Refusal> {
         let (timestamp, author) = self.effective.timestamp()?;
         let is_told = author == Author::Build
             && self.effective.build.is_some()
@@ -190,7 +211,12 @@ impl Context<'_> {
                         .to_owned()
                 }
             },
-            number if number.parse::<i64>().is_ok() => return None,
+            number if number.parse().is_ok_and(|seconds: i64| YEARS.contains(&seconds)) => {
+                return None;
+            }
+            number if number.parse::<i64>().is_ok() => format!(
+                "output image: timestamp {number} is not in the years 0 to 9999; write seconds since 1970"
+            ),
             other => format!(
                 "output image: cannot parse output timestamp {other} as a number, must be Zero, SourceTimestamp, BuildTimestamp, or a an integer"
             ),

@@ -6,6 +6,7 @@
 mod build;
 mod generation;
 mod parameters;
+mod pod_rules;
 mod problems;
 mod proof;
 mod scheduling;
@@ -23,7 +24,7 @@ use super::checked::Checked;
 use super::effective::{Author, Effective};
 use super::go_quote::go_quote;
 use super::kubernetes_names::label_value;
-use super::loaded::{Loaded, Presence, Roots};
+use super::loaded::{DEFAULT_NAMESPACE, Loaded, Presence, Roots};
 use super::params::UnresolvedDefault;
 use super::references::{self, GENERATED_ACCOUNT, Mounted};
 use super::refusal::{ObjectName, Refusal};
@@ -34,7 +35,8 @@ use crate::api::{
     reasons,
 };
 
-/// A proven run, or all refusals.
+/// A proven run, or all refusals; none where nothing is wrong and the Build or its strategy is assumed, so that there is nothing to
+/// prove.
 pub fn validate(loaded: &Loaded, settings: &Settings) -> Result<Checked, Vec<Refusal>> {
     let mut found = Vec::new();
     let roots = &loaded.roots;
@@ -64,6 +66,7 @@ pub fn validate(loaded: &Loaded, settings: &Settings) -> Result<Checked, Vec<Ref
             resolved.as_ref(),
             settings,
         ));
+        effective.strategy?;
         Some((effective, resolved?))
     });
     // The Build's own verdict and the run's come to the same words where the run adds nothing.
@@ -227,6 +230,7 @@ fn build_of(site: &Site, loaded: &Loaded, settings: &Settings) -> Vec<Refusal> {
             found.extend(why);
             found
         }
+        (Some(_), Some(Presence::Assumed)) | (None, _) => Vec::new(),
         (Some(name), _) => {
             vec![site.refuse(
                 "build.name",
@@ -234,7 +238,6 @@ fn build_of(site: &Site, loaded: &Loaded, settings: &Settings) -> Vec<Refusal> {
                 format!("build.shipwright.io {} not found", go_quote(name)),
             )]
         }
-        (None, _) => Vec::new(),
     }
 }
 
@@ -303,7 +306,7 @@ fn ownership(run: &ObjectName, roots: &Roots) -> Option<Refusal> {
     }
     let message = format!(
         "unexpected error when trying to set the ownerreference: Object {}/{} is already owned by another {} controller {}",
-        run.namespace.as_deref().unwrap_or("default"),
+        run.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE),
         run.name,
         other.kind,
         other.name
@@ -368,7 +371,7 @@ fn with_build(
 
     let (substitution, unresolved) = substitution;
     let context = generation::Context {
-        strategy_site: Site::of(run, &strategy_name(strategy), "spec"),
+        strategy_site: Site::of(run, &ObjectName::of_strategy(strategy), "spec"),
         build_site,
         run_site,
         strategy,
@@ -453,7 +456,7 @@ fn build_site(run: &ObjectName, effective: &Effective<'_>) -> Site {
 fn buildrun_name(run: &BuildRun) -> ObjectName {
     let metadata = &run.metadata;
     ObjectName {
-        kind: BuildRun::KIND,
+        kind: BuildRun::KIND.into(),
         namespace: metadata.namespace.clone(),
         name: metadata.name.clone().unwrap_or_default(),
     }
@@ -462,17 +465,8 @@ fn buildrun_name(run: &BuildRun) -> ObjectName {
 fn build_name(build: &Build) -> ObjectName {
     let metadata = &build.metadata;
     ObjectName {
-        kind: Build::KIND,
+        kind: Build::KIND.into(),
         namespace: metadata.namespace.clone(),
         name: metadata.name.clone().unwrap_or_default(),
-    }
-}
-
-fn strategy_name(strategy: &Strategy) -> ObjectName {
-    let metadata = strategy.metadata();
-    ObjectName {
-        kind: strategy.kind(),
-        namespace: metadata.namespace.clone(),
-        name: strategy.name().to_owned(),
     }
 }

@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn fields_are_joined_as_people_write_them() {
-        let build = ObjectName { kind: "Build", namespace: None, name: "b".into() };
+        let build = ObjectName { kind: "Build".into(), namespace: None, name: "b".into() };
         for (base, field, joined) in [
             ("spec", "output.image", "spec.output.image"),
             ("spec", "", "spec"),

@@ -195,16 +195,21 @@ fn output(effective: &Effective<'_>, settings: &Settings) -> CheckedOutput {
     CheckedOutput { command: Some(command), secret }
 }
 
+/// Stands for the command of an image that nobody has looked at.
+const ASSUMED_COMMAND: &str = "unknown";
+
 /// The steps as they are in the run, each with a command.
 fn steps(effective: &Effective<'_>, loaded: &Loaded, steps: Vec<Step>) -> Vec<StrategyStep> {
     let make = |(mut step, writes_output): (Step, &bool)| {
         let image = step.image.as_deref().unwrap_or_default();
-        if let Some((command, args)) =
-            own_command(loaded, image).filter(|_| step.command.is_empty())
-        {
-            step.command = command.to_vec();
+        if step.command.is_empty() {
+            let own = own_command(loaded, image);
+            let assumed = || (vec![ASSUMED_COMMAND.into()], Vec::new());
+            let (command, args) =
+                own.map_or_else(assumed, |(command, args)| (command.to_vec(), args.to_vec()));
+            step.command = command;
             if step.args.is_empty() {
-                step.args = args.to_vec();
+                step.args = args;
             }
         }
         StrategyStep { step, writes_output: *writes_output }

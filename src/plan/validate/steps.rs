@@ -1,4 +1,4 @@
-//! The shape of the pod that the strategy's steps and volumes make: what the API server or the kubelet would refuse.
+//! Names, images, commands and mounts of the strategy's steps and volumes: what would keep the pod from being made.
 //!
 //! Invariant: names and paths are judged as they are in the run, with its values in their places.
 
@@ -11,6 +11,7 @@ use crate::plan::effective::clean;
 use crate::plan::go_quote::go_quote;
 use crate::plan::kubernetes_names::dns_label;
 use crate::plan::layout::{is_own_volume, step_part, supporting_step_names};
+use crate::plan::loaded::Presence;
 use crate::plan::refusal::Refusal;
 use crate::plan::requests::above_limit;
 use crate::plan::substitution::Resolved;
@@ -90,10 +91,12 @@ impl Context<'_> {
         found
     }
 
-    /// The gate starts the command in the image's stead, so it must be known.
+    /// The gate starts the command in the image's stead, so it must be known, or be taken to be there by whoever starts nothing.
     fn command(&self, index: usize, step: &Step) -> Option<Refusal> {
         let image = step.image.as_deref().unwrap_or_default();
+        let is_assumed = self.loaded.image_commands.get(image) == Some(&Presence::Assumed);
         let why = match own_command(self.loaded, image) {
+            None if is_assumed => return None,
             None => "cannot be found out here",
             Some((command, args))
                 if command.is_empty() && args.is_empty() && step.args.is_empty() =>

@@ -1,15 +1,13 @@
 //! What a Build or BuildRun may say of its strategy's steps and volumes.
 
 use super::problems::Site;
-use crate::api::{BuildVolume, StepResources, Strategy, StrategyRef, StrategySpec, reasons};
+use crate::api::{
+    BuildStrategy, BuildVolume, ClusterBuildStrategy, StepResources, Strategy, StrategyRef,
+    StrategySpec, reasons,
+};
 use crate::plan::go_quote::go_quote;
-use crate::plan::loaded::Presence;
+use crate::plan::loaded::{DEFAULT_NAMESPACE, Presence};
 use crate::plan::refusal::Refusal;
-
-/// The kind of a strategy that belongs to a namespace; also the default.
-pub const NAMESPACED: &str = "BuildStrategy";
-/// The kind of a strategy that belongs to the cluster.
-pub const CLUSTER: &str = "ClusterBuildStrategy";
 
 /// The strategy must be there, for the Build's own status.
 pub fn registered(
@@ -20,16 +18,16 @@ pub fn registered(
     let absent = strategy.is_none_or(Presence::is_absent);
     let name = &reference.name;
     match reference.kind.as_deref() {
-        None | Some(NAMESPACED) if absent => {
-            let namespace = site.at.namespace.as_deref().unwrap_or("default");
+        None | Some(BuildStrategy::KIND) if absent => {
+            let namespace = site.at.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
             let message = format!("buildStrategy {name} does not exist in namespace {namespace}");
             Some(site.refuse("strategy.name", reasons::BUILD_STRATEGY_NOT_FOUND, message))
         }
-        Some(CLUSTER) if absent => {
+        Some(ClusterBuildStrategy::KIND) if absent => {
             let message = format!("clusterBuildStrategy {name} does not exist");
             Some(site.refuse("strategy.name", reasons::CLUSTER_BUILD_STRATEGY_NOT_FOUND, message))
         }
-        None | Some(NAMESPACED | CLUSTER) => None,
+        None | Some(BuildStrategy::KIND | ClusterBuildStrategy::KIND) => None,
         Some(kind) => {
             let message = format!(
                 "unknown strategy kind {kind} used, must be one of BuildStrategy, or ClusterBuildStrategy"

@@ -2,12 +2,12 @@
 //!
 //! Invariant: values are not known, so a text that holds references is judged for its references only.
 
+use super::generation;
 use super::problems::Site;
-use super::{generation, strategy_name};
-use crate::api::{BuildRun, BuildRunSpec, BuildSpec, ReferencedBuild, Strategy};
+use crate::api::{BuildRun, BuildRunSpec, BuildSpec, Image, ReferencedBuild, Strategy};
 use crate::plan::effective::Effective;
 use crate::plan::loaded::{Loaded, Presence, Roots};
-use crate::plan::refusal::Refusal;
+use crate::plan::refusal::{ObjectName, Refusal};
 use crate::plan::settings::Settings;
 use crate::plan::substitution::Substitution;
 
@@ -19,7 +19,7 @@ pub fn validate_strategy(strategy: &Strategy, settings: &Settings) -> Vec<Refusa
     // Defaults may give way to other values, so no text is judged with them in it.
     let (_, unresolved) = Substitution::of(&effective);
     let (substitution, _) = Substitution::of(&Effective { strategy: None, ..effective.clone() });
-    let name = strategy_name(strategy);
+    let name = ObjectName::of_strategy(strategy);
     let site = Site::own(&name, "spec");
     let context = generation::Context {
         strategy_site: site.clone(),
@@ -37,7 +37,8 @@ pub fn validate_strategy(strategy: &Strategy, settings: &Settings) -> Vec<Refusa
 
 /// The least that refers to the strategy. Nothing of it can be at fault.
 fn bare(strategy: &Strategy) -> Roots {
-    let spec = Some(BuildSpec::default());
+    let output = Image { image: "image".into(), ..Image::default() };
+    let spec = Some(BuildSpec { output, ..BuildSpec::default() });
     Roots {
         buildrun: BuildRun {
             spec: BuildRunSpec {

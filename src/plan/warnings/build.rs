@@ -52,8 +52,7 @@ fn git_warnings(git: &GitSource, base: &str) -> Vec<Warning> {
     let (scheme, rest) = git.url.split_once("://").unwrap_or(("", &git.url));
     let host = rest.split('/').next().unwrap_or_default();
     let user = host.rsplit_once('@').map(|(user, _)| user);
-    let is_http = scheme == "http" || scheme == "https";
-    if !scheme.is_empty() && user.is_some_and(|user| is_http || user.contains(':')) {
+    if !scheme.is_empty() && user.is_some_and(is_secret) {
         found.push(Warning::new(
             format!("{base}.url"),
             reasons::CREDENTIALS_IN_URL,
@@ -76,4 +75,11 @@ fn git_warnings(git: &GitSource, base: &str) -> Vec<Warning> {
         ));
     }
     found
+}
+
+/// Whether what stands in front of a host tells more than a user's name: a password, or a token in the name's stead.
+fn is_secret(user: &str) -> bool {
+    const TOKENS: [&str; 7] = ["ghp_", "gho_", "ghr_", "ghs_", "ghu_", "github_pat_", "glpat-"];
+    user.split_once(':').is_some_and(|(_, password)| !password.is_empty())
+        || TOKENS.iter().any(|prefix| user.starts_with(prefix))
 }

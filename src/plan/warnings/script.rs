@@ -18,22 +18,29 @@ const LONG: [(&str, char); 2] = [("--eval", 'e'), ("--print", 'p')];
 /// `env`, `busybox`, `buildah unshare`.
 pub fn script<'a>(words: impl IntoIterator<Item = &'a String>) -> Option<usize> {
     let words: Vec<&str> = words.into_iter().map(String::as_str).collect();
-    (0..words.len()).find_map(|program| {
+    let mut program = 0;
+    while program < words.len() {
         let name = words[program].rsplit('/').next().unwrap_or_default();
         // `python3.12`
         let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-        let (names, letters) = INTERPRETERS.iter().find(|(names, _)| names.contains(&name))?;
-        let at = if names[0] == "sh" {
-            behind_shell_options(&words[program + 1..])
+        let known = INTERPRETERS.iter().find(|(names, _)| names.contains(&name));
+        program += 1;
+        let Some((names, letters)) = known else { continue };
+        let found = if names[0] == "sh" {
+            behind_shell_options(&words[program..])
         } else {
-            behind_option(&words[program + 1..], letters)
+            behind_option(&words[program..], letters)
         };
-        at.map(|at| program + 1 + at)
-    })
+        match found {
+            Ok(at) => return Some(program + at),
+            Err(read) => program += read,
+        }
+    }
+    None
 }
 
-/// A shell reads all of its options first; then comes the text, if `c` was one of them.
-fn behind_shell_options(words: &[&str]) -> Option<usize> {
+/// A shell reads all of its options first; then comes the text, if `c` was one of them. Without it, how many words were read.
+fn behind_shell_options(words: &[&str]) -> Result<usize, usize> {
     let mut runs_text = false;
     let mut at = 0;
     while let Some(word) = words.get(at) {
@@ -49,33 +56,43 @@ fn behind_shell_options(words: &[&str]) -> Option<usize> {
         runs_text |= word.starts_with('-') && letters.contains('c');
         at += 1 + letters.matches(['o', 'O']).count();
     }
-    (runs_text && at < words.len()).then_some(at)
+    if runs_text && at < words.len() { Ok(at) } else { Err(at) }
 }
 
-/// Other interpreters take the text as the argument of an option, in the same word or the next.
-fn behind_option(words: &[&str], letters: &str) -> Option<usize> {
+/// Other interpreters take the text as the argument of an option, in the same word or the next. Without it, how many words were
+/// read.
+fn behind_option(words: &[&str], letters: &str) -> Result<usize, usize> {
+    let there = |at: usize| if at < words.len() { Ok(at) } else { Err(at) };
     for (at, word) in words.iter().enumerate() {
         if let Some((_, letter)) = LONG.iter().find(|(long, _)| long == word)
             && letters.contains(*letter)
         {
-            return (at + 1 < words.len()).then_some(at + 1);
+            return there(at + 1);
         }
-        let options = word.strip_prefix('-')?;
+        let Some(options) = word.strip_prefix('-') else { return Err(at) };
         if options.starts_with('-') {
             continue;
         }
         if let Some(place) = options.find(|c| letters.contains(c)) {
             let is_last = place + 1 == options.len();
-            let at = at + usize::from(is_last);
-            return (at < words.len()).then_some(at);
+            return there(at + usize::from(is_last));
         }
     }
-    None
+    Err(words.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_word_is_read_once() {
+        for pair in [["-o", "sh"], ["sh", "-o"], ["-x", "perl"], ["bash", "bash"]] {
+            let words: Vec<String> =
+                pair.iter().cycle().take(1_000_000).map(ToString::to_string).collect();
+            assert_eq!(script(&words), None, "{pair:?}");
+        }
+    }
 
     #[test]
     fn the_script_of_a_command_line_is_found() {

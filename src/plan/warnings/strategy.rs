@@ -11,6 +11,7 @@ use crate::api::{Step, Strategy, StrategySpec};
 use crate::plan::go_quote::go_quote;
 use crate::plan::layout::{IMAGE_STEP, SOURCE_STEP, UPLOAD_STEP, step_part};
 use crate::plan::params::{OUTPUT_DIRECTORY_PARAM, used};
+use crate::plan::pod_security::BASELINE_CAPABILITIES;
 use crate::plan::reference_text::{self, Target};
 use crate::plan::substitution::NAMED;
 use crate::plan::texts::{visit_step, visit_volume};
@@ -34,22 +35,6 @@ const RESULTS: [&str; 10] = [
 ];
 /// References of the first API versions, which nothing replaces any more.
 const OLD_PREFIX: &str = "$(build.";
-/// Capabilities that the Pod Security Standard "baseline" lets a container add.
-const BASELINE_CAPABILITIES: [&str; 13] = [
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "NET_BIND_SERVICE",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-];
 
 /// What to think about in a strategy.
 pub fn strategy_warnings(strategy: &Strategy) -> Vec<Warning> {
@@ -177,13 +162,13 @@ fn spliced(step: &Step, base: &str) -> Option<Warning> {
         Some(at) => (format!("{base}.args[{at}]"), &step.args[at]),
         None => (format!("{base}.command[{at}]"), &step.command[at]),
     };
+    let mut known = BTreeSet::new();
     let mut quoted: Vec<String> = Vec::new();
     for reference in reference_text::references(text) {
         let is_chosen =
             matches!(reference.target, Target::Param { name, .. } if !FIXED_PARAMS.contains(&name));
-        let reference = go_quote(reference.text);
-        if is_chosen && !quoted.contains(&reference) {
-            quoted.push(reference);
+        if is_chosen && known.insert(reference.text) {
+            quoted.push(go_quote(reference.text));
         }
     }
     let message = format!(
@@ -197,11 +182,11 @@ fn spliced(step: &Step, base: &str) -> Option<Warning> {
 fn reserved_name(step: &Step, base: &str, texts: &[Place]) -> Option<Warning> {
     // With the output directory in use, every run has the last one, and the name is refused.
     let is_refused =
-        texts.iter().any(|place| used(&place.text).any(|name| name == OUTPUT_DIRECTORY_PARAM));
+        || texts.iter().any(|place| used(&place.text).any(|name| name == OUTPUT_DIRECTORY_PARAM));
     let which = match step_part(&step.name) {
         SOURCE_STEP => "that fetch a source",
         UPLOAD_STEP => "whose source is uploaded",
-        IMAGE_STEP if !is_refused => "that change the image behind the strategy",
+        IMAGE_STEP if !is_refused() => "that change the image behind the strategy",
         _ => return None,
     };
     let name = go_quote(&step.name);
