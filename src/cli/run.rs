@@ -19,7 +19,7 @@ use crate::api::{BuildRun, Nanoseconds};
 use crate::local::{
     self, Commands, Engine, Happening, Lease, LocalError, Missing, Note, Play, Played, Stop,
 };
-use crate::plan::{Settings, expand, not_built, output_image, validate};
+use crate::plan::{DEFAULT_NAMESPACE, Settings, expand, not_built, output_image, validate};
 use crate::view::run::{Ending, built_image, no_engine_hint};
 
 pub use crate::view::run::EXAMPLES;
@@ -140,7 +140,7 @@ fn set_up(
     notes: &mut Vec<Note>,
 ) -> Vec<String> {
     let mut problems = Vec::new();
-    let namespace = buildrun.metadata.namespace.clone().unwrap_or_else(|| "default".into());
+    let namespace = buildrun.metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
     for argument in &arguments.secrets {
         let secret = local::secret_argument(argument).and_then(|(name, directory)| {
             Ok((local::secret_from_directory(&name, &directory)?, name))

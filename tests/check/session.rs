@@ -500,7 +500,7 @@ fn what_no_pod_may_say_is_refused_also_without_a_run() {
     let strategy = strategy.replace("image: ", "image: $(params.nobody)/");
     let folder = Folder::new("check_pod_rules").with("s.yaml", strategy);
     let session = check(&folder, &["-f", "s.yaml"]);
-    let line = "refusal s.yaml: BuildStrategy default/s: spec.steps[0].securityContext: Invalid: cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+    let line = "refusal s.yaml: BuildStrategy default/s: spec.steps[0].securityContext: PodCreationFailed: cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
     assert!(session.stdout.lines().any(|said| said == line), "{}", session.stdout);
     // A text with references is judged with their values.
     assert!(!session.stdout.contains("couldn't parse"), "{}", session.stdout);

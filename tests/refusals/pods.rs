@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{expand, refusals, step};
 
-/// All of it is `Invalid`.
+/// What the API server does not take.
 #[rstest]
 #[case::privileges(step(&json!({ "securityContext": { "privileged": true, "allowPrivilegeEscalation": false } })),
     &["BuildStrategy s: spec.steps[0].securityContext: cannot set `allowPrivilegeEscalation` to false and `privileged` to true"])]
@@ -25,10 +25,6 @@ use super::{expand, refusals, step};
     &[r#"BuildStrategy s: spec.steps[0].securityContext.appArmorProfile.localhostProfile: Invalid value: "p": can only be set when AppArmor type is Localhost"#])]
 #[case::proc_mount(step(&json!({ "securityContext": { "procMount": "Masked" } })),
     &[r#"BuildStrategy s: spec.steps[0].securityContext.procMount: Unsupported value: "Masked": supported values: "Default", "Unmasked""#])]
-#[case::root_that_may_not_be(step(&json!({ "securityContext": { "runAsNonRoot": true, "runAsUser": 0 } })),
-    &["BuildStrategy s: spec.steps[0].securityContext.runAsNonRoot: container's runAsUser breaks non-root policy"])]
-#[case::root_of_the_strategy(json!({ "strategy": { "securityContext": { "runAsUser": 0, "runAsGroup": 0 }, "steps": [{ "name": "build", "image": "i", "command": ["a"], "securityContext": { "runAsNonRoot": true } }] } }),
-    &["BuildStrategy s: spec.steps[0].securityContext.runAsNonRoot: container's runAsUser breaks non-root policy"])]
 #[case::variables(step(&json!({ "env": [
         { "name": "" },
         { "name": "A=B", "value": "x" },
@@ -99,9 +95,23 @@ use super::{expand, refusals, step};
     &[r#"BuildRun r: spec.stepResources[0].resources.limits.cpu: Invalid value: "-1": must be greater than or equal to 0"#])]
 #[case::image_with_blanks_around(step(&json!({ "image": " i " })),
     &[r#"BuildStrategy s: spec.steps[0].image: Invalid value: " i ": must not have leading or trailing whitespace"#])]
-#[case::image_with_a_blank(step(&json!({ "image": "a $(params.text)b" })),
-    &[r#"BuildStrategy s: spec.steps[0].image: couldn't parse image name "a b": invalid reference format"#])]
 fn pods(#[case] patch: Value, #[case] expected: &[&str]) {
+    expect(&patch, "PodCreationFailed", expected);
+}
+
+/// What the kubelet does not take.
+#[rstest]
+#[case::root_that_may_not_be(step(&json!({ "securityContext": { "runAsNonRoot": true, "runAsUser": 0 } })), "CreateContainerConfigError",
+    &["BuildStrategy s: spec.steps[0].securityContext.runAsNonRoot: container's runAsUser breaks non-root policy"])]
+#[case::root_of_the_strategy(json!({ "strategy": { "securityContext": { "runAsUser": 0, "runAsGroup": 0 }, "steps": [{ "name": "build", "image": "i", "command": ["a"], "securityContext": { "runAsNonRoot": true } }] } }), "CreateContainerConfigError",
+    &["BuildStrategy s: spec.steps[0].securityContext.runAsNonRoot: container's runAsUser breaks non-root policy"])]
+#[case::image_with_a_blank(step(&json!({ "image": "a $(params.text)b" })), "TaskRunImagePullFailed",
+    &[r#"BuildStrategy s: spec.steps[0].image: couldn't parse image name "a b": invalid reference format"#])]
+fn containers(#[case] patch: Value, #[case] reason: &str, #[case] expected: &[&str]) {
+    expect(&patch, reason, expected);
+}
+
+fn expect(patch: &Value, reason: &str, expected: &[&str]) {
     let expected: Vec<String> = expected
         .iter()
         .map(|expected| {
@@ -109,10 +119,10 @@ fn pods(#[case] patch: Value, #[case] expected: &[&str]) {
                 panic!("{expected}")
             };
             let by = if place.starts_with("BuildRun") { "" } else { "BuildRun r for " };
-            expand(&format!("{by}{place}: {field}: Invalid: {message}"))
+            expand(&format!("{by}{place}: {field}: {reason}: {message}"))
         })
         .collect();
-    assert_eq!(refusals(&patch), expected);
+    assert_eq!(refusals(patch), expected);
 }
 
 #[test]

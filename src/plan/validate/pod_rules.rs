@@ -1,7 +1,8 @@
 //! What strategy, Build and run say that goes into the pod as it is: what the API server would refuse there, and the kubelet before
 //! it starts a container.
 //!
-//! Invariant: the reason is `Invalid`; the message is what the API server or the kubelet would say.
+//! Invariant: the reason is what the status would have once the pod was refused; the message is what the API server or the kubelet
+//! would say.
 //!
 //! Rules that need a cluster (admission, features of nodes) are not in here, nor what a volume's driver or an extended resource
 //! demands.
@@ -13,11 +14,11 @@ use k8s_openapi::api::core::v1::{
 
 use super::generation::Context;
 use super::problems::Site;
-use crate::api::Step;
+use crate::api::{Step, reasons};
 use crate::plan::go_quote::go_quote;
 use crate::plan::image_reference::is_image_reference;
 use crate::plan::kubernetes_names::qualified_name;
-use crate::plan::refusal::{INVALID, Refusal};
+use crate::plan::refusal::Refusal;
 use crate::plan::requests::nanos;
 use crate::plan::substitution::Resolved;
 
@@ -61,6 +62,8 @@ const HOST_PATH_TYPES: [&str; 8] = [
     "FileOrCreate",
     "Socket",
 ];
+/// Of a pod that the API server does not take.
+const REFUSED: &str = reasons::POD_CREATION_FAILED;
 const REQUIRED: &str = "Required value";
 
 /// A field, and what is wrong with it.
@@ -75,83 +78,90 @@ impl Context<'_> {
         };
         let is_final = |text: &str| resolved.is_some() || !text.contains("$(");
         let mut found = Vec::new();
-        let mut refuse = |site: &Site, base: &str, faults: Vec<Fault>| {
-            let refuse = |(field, message): Fault| {
-                site.refuse(&(base.to_owned() + &field), INVALID, message)
-            };
+        let mut refuse = |site: &Site, base: &str, reason: &'static str, faults: Vec<Fault>| {
+            let refuse =
+                |(field, message): Fault| site.refuse(&(base.to_owned() + &field), reason, message);
             found.extend(faults.into_iter().map(refuse));
         };
         // What the variables of Build and run come to in each step is theirs.
         for (index, (step, own)) in steps.iter().zip(&self.effective.steps).enumerate() {
-            let mut faults = Vec::new();
-            faults.extend(step.image.as_deref().filter(|image| is_final(image)).and_then(image));
-            faults.extend(step.security_context.iter().flat_map(|context| self.rights(context)));
+            let place = format!("steps[{index}].");
+            let image = step.image.as_deref().filter(|image| is_final(image)).unwrap_or_default();
+            let faults = unusable_image(image).into_iter().collect();
+            refuse(&self.strategy_site, &place, reasons::TASK_RUN_IMAGE_PULL_FAILED, faults);
+            let root = step.security_context.as_ref().and_then(|context| self.root(context));
+            let faults = root.into_iter().collect();
+            refuse(&self.strategy_site, &place, reasons::CREATE_CONTAINER_CONFIG_ERROR, faults);
+            let mut faults: Vec<Fault> = image_with_blanks(image).into_iter().collect();
+            faults.extend(step.security_context.iter().flat_map(rights));
             for (at, of) in own.env.iter().enumerate() {
                 faults.extend(step_variable(of, &format!("env[{at}]")));
             }
             for (at, of) in step.volume_mounts.iter().enumerate() {
                 faults.extend(mount(of, step, &format!("volumeMounts[{at}]"), &is_final));
             }
-            refuse(&self.strategy_site, &format!("steps[{index}]."), faults);
+            refuse(&self.strategy_site, &place, REFUSED, faults);
             let (site, place) = self.resources_place(index, own);
             let faults = own.resources.iter().flat_map(resources).collect();
-            refuse(site, &format!("{place}."), faults);
+            refuse(site, &format!("{place}."), REFUSED, faults);
         }
         for (author, index, of) in &self.effective.env {
-            refuse(self.of(*author), "", variable(of, &format!("env[{index}]")));
+            refuse(self.of(*author), "", REFUSED, variable(of, &format!("env[{index}]")));
         }
         for (index, (of, own)) in volumes.iter().zip(&self.effective.volumes).enumerate() {
             let (site, place) = self.volume_place(index, &own.name);
-            refuse(site, &format!("{place}."), volume(of, &is_final));
+            refuse(site, &format!("{place}."), REFUSED, volume(of, &is_final));
         }
         found
     }
 
-    fn rights(&self, context: &SecurityContext) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        let added = context.capabilities.iter().flat_map(|all| all.add.iter().flatten());
-        let is_admin = added.into_iter().any(|added| added == "CAP_SYS_ADMIN");
-        for (escalates, what) in [
-            (context.privileged == Some(true), "`privileged` to true"),
-            (is_admin, "`capabilities.Add` CAP_SYS_ADMIN"),
-        ] {
-            if escalates && context.allow_privilege_escalation == Some(false) {
-                let message = format!("cannot set `allowPrivilegeEscalation` to false and {what}");
-                faults.push(("securityContext".to_owned(), message));
-            }
-        }
-        let seccomp = context.seccomp_profile.as_ref();
-        let seccomp =
-            seccomp.map(|of| ("seccomp", "seccompProfile", &of.type_, &of.localhost_profile));
-        let app_armor = context.app_armor_profile.as_ref();
-        let app_armor =
-            app_armor.map(|of| ("AppArmor", "appArmorProfile", &of.type_, &of.localhost_profile));
-        for (what, field, kind, path) in seccomp.into_iter().chain(app_armor) {
-            faults.extend(profile(what, field, kind, path.as_deref()));
-        }
-        let kind = context.proc_mount.as_deref().unwrap_or("Default");
-        let field = "securityContext.procMount".to_owned();
-        faults.extend(unsupported(field, kind, &["Default", "Unmasked"]));
+    /// Root, where it may not be.
+    fn root(&self, context: &SecurityContext) -> Option<Fault> {
         let strategy = self.strategy.spec().security_context.as_ref();
         let uid = context.run_as_user.or(strategy.map(|strategy| strategy.run_as_user));
-        if context.run_as_non_root == Some(true) && uid == Some(0) {
-            let message = "container's runAsUser breaks non-root policy";
-            faults.push(("securityContext.runAsNonRoot".to_owned(), message.into()));
-        }
-        faults
+        let message = "container's runAsUser breaks non-root policy";
+        (context.run_as_non_root == Some(true) && uid == Some(0))
+            .then(|| ("securityContext.runAsNonRoot".into(), message.into()))
     }
 }
 
-fn image(image: &str) -> Option<Fault> {
-    let quoted = go_quote(image);
-    let message = if image.trim() != image {
-        format!("Invalid value: {quoted}: must not have leading or trailing whitespace")
-    } else if image.is_empty() || is_image_reference(image) {
-        return None;
-    } else {
-        format!("couldn't parse image name {quoted}: invalid reference format")
-    };
-    Some(("image".into(), message))
+fn rights(context: &SecurityContext) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let added = context.capabilities.iter().flat_map(|all| all.add.iter().flatten());
+    let is_admin = added.into_iter().any(|added| added == "CAP_SYS_ADMIN");
+    for (escalates, what) in [
+        (context.privileged == Some(true), "`privileged` to true"),
+        (is_admin, "`capabilities.Add` CAP_SYS_ADMIN"),
+    ] {
+        if escalates && context.allow_privilege_escalation == Some(false) {
+            let message = format!("cannot set `allowPrivilegeEscalation` to false and {what}");
+            faults.push(("securityContext".to_owned(), message));
+        }
+    }
+    let seccomp = context.seccomp_profile.as_ref();
+    let seccomp = seccomp.map(|of| ("seccomp", "seccompProfile", &of.type_, &of.localhost_profile));
+    let app_armor = context.app_armor_profile.as_ref();
+    let app_armor =
+        app_armor.map(|of| ("AppArmor", "appArmorProfile", &of.type_, &of.localhost_profile));
+    for (what, field, kind, path) in seccomp.into_iter().chain(app_armor) {
+        faults.extend(profile(what, field, kind, path.as_deref()));
+    }
+    let kind = context.proc_mount.as_deref().unwrap_or("Default");
+    let field = "securityContext.procMount".to_owned();
+    faults.extend(unsupported(field, kind, &["Default", "Unmasked"]));
+    faults
+}
+
+fn image_with_blanks(image: &str) -> Option<Fault> {
+    let message = || invalid(image, "must not have leading or trailing whitespace");
+    (image.trim() != image).then(|| ("image".into(), message()))
+}
+
+fn unusable_image(image: &str) -> Option<Fault> {
+    let is_fine = image.is_empty() || image.trim() != image || is_image_reference(image);
+    let message =
+        || format!("couldn't parse image name {}: invalid reference format", go_quote(image));
+    (!is_fine).then(|| ("image".into(), message()))
 }
 
 /// A profile on the node, or one that everybody has.

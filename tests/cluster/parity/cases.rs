@@ -343,6 +343,13 @@ pub fn evicted(_: Side, namespace: &str) -> Case {
     Case::of(namespace, &run_with(&[filling], &[volume]), &[])
 }
 
+/// The strategy leaves users to steps and images.
+pub fn without_strategy_user(mut case: Case) -> Case {
+    let strategy = case.documents.iter_mut().find(|document| document["kind"] == "BuildStrategy");
+    strategy.unwrap()["spec"].as_object_mut().unwrap().remove("securityContext");
+    case
+}
+
 // --- what cannot start ------------------------------------------------------------------------------------------------------------------
 
 const NOTHING_STARTS: &[Differs] = &[Differs {
@@ -391,8 +398,8 @@ pub fn missing_secret(_: Side, namespace: &str) -> Case {
 }
 
 pub fn root_refused(_: Side, namespace: &str) -> Case {
-    let context = json!({ "runAsNonRoot": true, "runAsUser": 0 });
-    let root = with(shell("root", "true"), "securityContext", context);
+    // Only the image says that it is root.
+    let root = with(shell("root", "true"), "securityContext", json!({ "runAsNonRoot": true }));
     let text = run_with(&[root, shell("later", "true")], &[]);
-    Case::of(namespace, &text, NOTHING_BEGINS)
+    without_strategy_user(Case::of(namespace, &text, NOTHING_BEGINS))
 }

@@ -6,7 +6,7 @@ use super::super::documents::{sample, script_strategy};
 use super::super::harness::secret;
 use super::super::steps::{BUSYBOX, run_with, shell, step, with};
 use super::Side;
-use super::cases::{Case, PROFILE, ROOT_DIRECTORY, app, output, steps};
+use super::cases::{Case, PROFILE, ROOT_DIRECTORY, app, output, steps, without_strategy_user};
 use super::report::Differs;
 
 /// Tells everything that a process can see of its own identity and place.
@@ -130,7 +130,7 @@ pub fn identity_files(side: Side, namespace: &str) -> Case {
 pub fn no_strategy_user(_: Side, namespace: &str) -> Case {
     let of_image = |name: &str, image: &str| with(shell(name, PROBE), "image", json!(image));
     let group = with(of_image("group", USER_IMAGE), "securityContext", json!({ "runAsGroup": 77 }));
-    let mut case = steps(
+    let case = steps(
         namespace,
         &[
             shell("plain", PROBE),
@@ -140,9 +140,7 @@ pub fn no_strategy_user(_: Side, namespace: &str) -> Case {
             with(shell("group-only", PROBE), "securityContext", json!({ "runAsGroup": 77 })),
         ],
     );
-    let strategy = case.documents.iter_mut().find(|document| document["kind"] == "BuildStrategy");
-    strategy.unwrap()["spec"].as_object_mut().unwrap().remove("securityContext");
-    case
+    without_strategy_user(case)
 }
 
 /// Knows the user 1234 with the groups 10 and 2000 beside its own; runs as 1234:5678.
