@@ -20,15 +20,22 @@ pub enum Exit {
 /// Printed below the help.
 pub const HELP: &str = "Exit codes: 0 done, 1 build failed, 2 refused (also unreadable or invalid YAML), 3 environment, 64 usage";
 
+impl Exit {
+    /// The number for the system.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Refused => 2,
+            Self::Environment => 3,
+            Self::Usage => 64,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Failed => 1,
-            Exit::Refused => 2,
-            Exit::Environment => 3,
-            Exit::Usage => 64,
-        })
+        Self::from(exit.code())
     }
 }
 

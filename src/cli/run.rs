@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::console::{self, Console, Manner};
@@ -178,13 +178,13 @@ fn saves_image(pod: &Pod) -> bool {
 }
 
 async fn here(arguments: &RunHereArguments, request: Request) -> Result<Exit, Error> {
-    let stop = stop_on_signals().map_err(Error::Runtime)?;
+    let (tell, news) = unbounded_channel();
+    let stop = stop_on_signals(tell.downgrade()).map_err(Error::Runtime)?;
     let mut stopped = stop.clone();
     let (engine, lease, left) = tokio::select! {
         begun = begin(arguments.engine.as_deref()) => begun?,
         _ = stopped.wait_for(|stop| *stop != Stop::No) => return Err(Error::Interrupted),
     };
-    let (tell, news) = unbounded_channel();
     let notes = request.notes.iter().map(|Note(note)| note.clone());
     for note in notes.chain(left) {
         drop(tell.send(Happening::Note(note)));
@@ -228,7 +228,7 @@ async fn give_back(
     lease: Lease,
     engine: &Engine,
 ) -> Result<(), LocalError> {
-    if arguments.keep { lease.keep() } else { lease.clear(engine).await }
+    if arguments.keep { lease.keep(engine) } else { lease.clear(engine).await }
 }
 
 /// Tells how it ended.
@@ -299,23 +299,51 @@ async fn play(
     Ok(Box::pin(local::play(engine, lease, play, tell, stop)).await?)
 }
 
-/// The first signal asks for an end, the next one wants it at once.
-fn stop_on_signals() -> std::io::Result<watch::Receiver<Stop>> {
+/// The first signal asks for an end, the second one wants it at once, the third one waits for nobody. What was ignored from the
+/// start, as `nohup` wants it, stays ignored.
+fn stop_on_signals(tell: WeakUnboundedSender<Happening>) -> std::io::Result<watch::Receiver<Stop>> {
     let (sender, receiver) = watch::channel(Stop::No);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let ignored = ignored_signals();
+    let (seen, mut signals) = unbounded_channel();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        if ignored & (1 << (kind.as_raw_value() - 1)) != 0 {
+            continue;
+        }
+        let mut signal = signal(kind)?;
+        let seen = seen.clone();
+        tokio::spawn(
+            async move { while signal.recv().await.is_some() && seen.send(()).is_ok() {} },
+        );
+    }
     tokio::spawn(async move {
-        for stop in [Stop::Asked, Stop::Now] {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
+        for (stop, note) in [
+            (
+                Stop::Asked,
+                "interrupted: the steps have 30 seconds to end; once more ends them at once",
+            ),
+            (
+                Stop::Now,
+                "interrupted again: ending the steps at once; once more leaves what is there to the next run",
+            ),
+        ] {
+            if signals.recv().await.is_none() {
+                return;
             }
             // Nobody cares once the run has ended.
             let _ = sender.send(stop);
+            drop(tell.upgrade().map(|tell| tell.send(Happening::Note(note.into()))));
         }
-        std::future::pending::<()>().await;
+        if signals.recv().await.is_some() {
+            complain("warning: gone without removing anything; the next slipway run does");
+            std::process::exit(Exit::Failed.code().into());
+        }
     });
     Ok(receiver)
+}
+
+/// The mask of the signals that this process was started to ignore, where the system tells.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

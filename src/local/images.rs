@@ -22,7 +22,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::engine::Engine;
 use super::error::{Asked as _, LocalError, is_absent, words};
 use super::happening::Happening;
-use super::lease::{Lease, container_name};
+use super::lease::{CONTAINER_LABEL, Lease, container_name};
 use crate::plan::ImageCommand;
 use slipway_step::oci::Reference;
 
@@ -230,10 +230,12 @@ pub async fn users(
     if let Some(users) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
         return Ok(users);
     }
+    let mut labels = lease.labels();
+    labels.insert(CONTAINER_LABEL.into(), USERS_CONTAINER.into());
     let body = ContainerCreateBody {
         image: Some(image.id.clone()),
         cmd: Some(vec!["never-started".into()]),
-        labels: Some(lease.labels()),
+        labels: Some(labels),
         ..ContainerCreateBody::default()
     };
     let name = container_name(lease.id(), USERS_CONTAINER);

@@ -9,9 +9,12 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use bollard::errors::Error as EngineError;
 use bollard::query_parameters::{
-    ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+    ListContainersOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveVolumeOptions,
 };
 use futures_util::future::{join_all, try_join_all};
 use tempfile::NamedTempFile;
@@ -30,8 +33,16 @@ pub const CONTAINER_LABEL: &str = "slipway.dev/container";
 
 /// File that tells one directory of locks from all others.
 const OWNER_FILE: &str = ".owner";
-/// Content of the file of a run whose things the user wanted to keep.
-const KEPT: &[u8] = b"kept";
+/// What the file of a run begins with whose things the user wanted to keep.
+const KEPT: &str = "kept ";
+/// How often, and how soon again, it is tried to remove what a run made.
+const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Content of the file of a run whose things this engine keeps.
+fn kept(engine: &Engine) -> String {
+    format!("{KEPT}{}", engine.url)
+}
 
 /// The right to make things under an id of one's own.
 #[derive(Debug)]
@@ -87,18 +98,27 @@ impl Lease {
         self.file.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Removes everything that was made under this lease.
+    /// Removes everything that was made under this lease. What was asked for just before may still come.
     pub async fn clear(&self, engine: &Engine) -> Result<(), LocalError> {
         let name = self.name();
-        let made = made(engine, &self.owner).await?;
-        remove(engine, made.iter().filter(|(run, _)| **run == name)).await
+        let mut tries = 1..=TRIES;
+        loop {
+            let removed = async {
+                let made = made(engine, &self.owner).await?;
+                remove(engine, made.iter().filter(|(run, _)| **run == name)).await
+            };
+            match removed.await {
+                Err(_) if tries.next().is_some() => tokio::time::sleep(PAUSE).await,
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Leaves everything that was made to the user, who removes it by its label.
-    pub fn keep(mut self) -> Result<(), LocalError> {
+    pub fn keep(mut self, engine: &Engine) -> Result<(), LocalError> {
         let path = self.file.path().display().to_string();
         let failed = |source| LocalError::Lease { path: path.clone(), source };
-        self.file.write_all(KEPT).map_err(failed)?;
+        self.file.write_all(kept(engine).as_bytes()).map_err(failed)?;
         self.file.keep().map_err(|error| failed(error.error))?;
         Ok(())
     }
@@ -117,7 +137,8 @@ impl Lease {
         }
         let mut stale = BTreeMap::new();
         for run in runs {
-            if let Some(lock) = stale_lock(&directory.join(&run), made.contains_key(&run)) {
+            let path = directory.join(&run);
+            if let Some(lock) = stale_lock(&path, engine, made.contains_key(&run)) {
                 stale.insert(run, lock);
             }
         }
@@ -136,16 +157,18 @@ struct Stale {
 }
 
 /// The file of a run that nobody holds, locked until its things are removed; or that there is no file.
-fn stale_lock(path: &Path, left_things: bool) -> Option<Stale> {
+fn stale_lock(path: &Path, engine: &Engine, left_things: bool) -> Option<Stale> {
     match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Stale { _lock: None }),
         // Whoever cannot be asked is taken to be alive.
         Err(_) => None,
         Ok(mut file) => {
             file.try_lock().ok()?;
-            let mut content = Vec::new();
-            file.read_to_end(&mut content).ok()?;
-            (content != KEPT || !left_things).then_some(Stale { _lock: Some(file) })
+            let mut content = String::new();
+            file.read_to_string(&mut content).ok()?;
+            // Only the engine that has the things can say that the user has removed them.
+            let is_kept = content.starts_with(KEPT) && (left_things || content != kept(engine));
+            (!is_kept).then_some(Stale { _lock: Some(file) })
         }
     }
 }
@@ -196,14 +219,14 @@ fn owner(directory: &Path) -> Result<String, LocalError> {
 #[derive(Debug, Default)]
 struct Made {
     volumes: Vec<String>,
-    /// The containers as the run's volumes name them; some may not have been made.
-    containers: Vec<String>,
+    /// The containers beside the sandbox; some may not have been made.
+    containers: BTreeSet<String>,
 }
 
 /// Everything of this owner's, by run.
 ///
-/// The volumes tell: they are there before any container is. Podman's list of containers cannot be read while one of them is
-/// between its end and its burial.
+/// The volumes name the containers that are made beside them, and the list of containers those whose volumes are gone already.
+/// Podman's list cannot be read while one of them is between its end and its burial.
 async fn made(engine: &Engine, owner: &str) -> Result<BTreeMap<String, Made>, LocalError> {
     let filters = HashMap::from([("label", vec![format!("{OWNER_LABEL}={owner}")])]);
     let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
@@ -217,6 +240,17 @@ async fn made(engine: &Engine, owner: &str) -> Result<BTreeMap<String, Made>, Lo
         made.containers
             .extend(containers.split(',').filter(|name| !name.is_empty()).map(String::from));
         made.volumes.push(volume.name);
+    }
+    let filters = HashMap::from([("label", vec![format!("{OWNER_LABEL}={owner}")])]);
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    let listed = match engine.docker.list_containers(Some(options)).await {
+        Err(EngineError::JsonDataError { .. }) => Vec::new(),
+        outcome => outcome.asked(|| "list containers".into())?,
+    };
+    for labels in listed.into_iter().filter_map(|container| container.labels) {
+        let Some(run) = labels.get(RUN_LABEL) else { continue };
+        let made = found.entry(run.clone()).or_default();
+        made.containers.extend(labels.get(CONTAINER_LABEL).cloned());
     }
     Ok(found)
 }
@@ -232,15 +266,17 @@ async fn remove(
             engine.docker.remove_container(&name, Some(options.clone())).await
         });
         for removed in join_all(removals).await {
-            gone(removed).asked(|| "remove a container".into())?;
+            removed_or_being_removed(removed).asked(|| "remove a container".into())?;
         }
         // The sandbox after those that share its network, the volumes after those that use them.
         let sandbox = sandbox_name(&id_of(run));
-        gone(engine.docker.remove_container(&sandbox, Some(options)).await)
-            .asked(|| "remove the pod's sandbox".into())?;
+        let removed = engine.docker.remove_container(&sandbox, Some(options)).await;
+        removed_or_being_removed(removed).asked(|| "remove the pod's sandbox".into())?;
         let removals = volumes.iter().map(async |name| {
-            let removed = engine.docker.remove_volume(name, None::<RemoveVolumeOptions>).await;
-            gone(removed).asked(|| format!("remove volume {name}"))
+            match engine.docker.remove_volume(name, None::<RemoveVolumeOptions>).await {
+                Err(error) if is_absent(&error) => Ok(()),
+                outcome => outcome.asked(|| format!("remove volume {name}")),
+            }
         });
         try_join_all(removals).await?;
     }
@@ -263,7 +299,7 @@ pub fn container_name(id: &str, container: &str) -> String {
 }
 
 /// What somebody else has removed, or is removing, is as good as removed.
-fn gone(removed: Result<(), bollard::errors::Error>) -> Result<(), bollard::errors::Error> {
+fn removed_or_being_removed(removed: Result<(), EngineError>) -> Result<(), EngineError> {
     match removed {
         Err(error) if is_absent(&error) || status_code(&error) == Some(409) => Ok(()),
         outcome => outcome,

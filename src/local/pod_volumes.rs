@@ -48,6 +48,8 @@ pub struct PodVolumes {
 struct EngineVolume {
     name: String,
     mountpoint: String,
+    /// It was there before this run, with whatever others left in it.
+    lasts: bool,
 }
 
 /// Where a volume of the pod is.
@@ -281,7 +283,8 @@ impl PodVolumes {
         };
         let made =
             engine.docker.create_volume(request).await.asked(|| format!("make volume {name}"))?;
-        let volume = EngineVolume { name: name.into(), mountpoint: made.mountpoint };
+        let lasts = labels.is_empty();
+        let volume = EngineVolume { name: name.into(), mountpoint: made.mountpoint, lasts };
         self.engine.insert(own.into(), volume);
         Ok(())
     }
@@ -333,6 +336,17 @@ impl PodVolumes {
             }
             Place::Host { .. } => None,
         }
+    }
+
+    /// Where the sandbox has a volume that others may have put links into.
+    pub fn shared_with_others(&self, volume: &str) -> Option<String> {
+        let Place::Engine { volume: of_engine, .. } = self.pod.get(volume)? else { return None };
+        self.engine.get(of_engine)?.lasts.then(|| format!("{SANDBOX_ROOT}/{of_engine}"))
+    }
+
+    /// The volume is a path of the engine's machine.
+    pub fn is_of_host(&self, volume: &str) -> bool {
+        matches!(self.pod.get(volume), Some(Place::Host { .. }))
     }
 
     /// Directories that a mount asks for by subPath and that nobody made. Files of ConfigMaps and the like are there already.

@@ -22,6 +22,9 @@ use super::images::{ImageFacts, text};
 use super::lease::{Lease, sandbox_name};
 use super::pod_volumes::{Filling, Limited, SANDBOX_ROOT, own_path};
 
+/// A symbolic link, in the modes of engines.
+const LINK: u32 = 1 << 27;
+
 /// The running sandbox.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -137,6 +140,36 @@ impl Sandbox {
             Err(error) if is_absent(&error) => Ok(false),
             Err(source) => Err(LocalError::Engine { what: format!("look at {path}"), source }),
         }
+    }
+
+    /// The path of something in a volume without links in it; nothing where a link leads out of the volume, or to nowhere.
+    pub async fn without_links(
+        &self,
+        engine: &Engine,
+        volume: &str,
+        path: &str,
+    ) -> Result<Option<String>, LocalError> {
+        let mut found = String::new();
+        for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+            let next = format!("{volume}{found}/{part}");
+            let options = ContainerArchiveInfoOptionsBuilder::new().path(&next).build();
+            let stat = engine.docker.get_container_archive_info(&self.id, Some(options)).await;
+            let target = match stat {
+                Ok(stat) if stat.file_mode & LINK == 0 => next,
+                Ok(stat) => stat.link_target,
+                Err(error) if is_absent(&error) => return Ok(None),
+                Err(source) => {
+                    return Err(LocalError::Engine { what: format!("look at {next}"), source });
+                }
+            };
+            match target.strip_prefix(volume) {
+                Some(inside) if inside.is_empty() || inside.starts_with('/') => {
+                    inside.clone_into(&mut found);
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(found.trim_start_matches('/').to_owned()))
     }
 
     /// What a container left in one of its own files.

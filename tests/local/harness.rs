@@ -58,6 +58,19 @@ impl User {
         Self::new(variable("SLIPWAY_REMOTE_ENGINE"), None)
     }
 
+    /// A run of this user on another engine than theirs.
+    pub fn start_on(&self, engine: &str, documents: &str) -> Running {
+        let file = self.write("elsewhere.yaml", documents);
+        let mut command = self.slipway();
+        command.args(["run", "--engine", engine, "-f"]).arg(file);
+        Running::new(command)
+    }
+
+    /// The engine's address.
+    pub fn engine(&self) -> &str {
+        &self.engine
+    }
+
     fn new(engine: String, name: Option<String>) -> Self {
         let directory = tempfile::Builder::new().prefix("slipway-local-").tempdir().unwrap();
         let user = Self { directory, engine, name };
@@ -237,7 +250,7 @@ pub struct Ran {
 }
 
 impl Running {
-    fn new(mut command: Command) -> Self {
+    pub fn new(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let (sender, stderr) = channel();

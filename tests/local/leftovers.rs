@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rustix::process::Signal;
 
-use super::harness::{Documents, User};
+use super::harness::{Documents, User, variable};
 
 /// Says so once it runs, and never ends by itself.
 pub const ENDLESS: &str = "echo ready; exec sleep 1000";
@@ -72,6 +72,10 @@ fn what_is_kept_stays_until_its_owner_removes_it() {
     for what in ["container slipway-", "volume slipway-", "lock "] {
         assert!(left.iter().any(|name| name.starts_with(what)), "no {what} in {left:?}");
     }
+    user.run(&documents, &[]).expect(0);
+    assert_eq!(user.left(), left);
+    // An engine that has nothing of it knows nothing of it.
+    user.start_on(&variable("SLIPWAY_REMOTE_ENGINE"), &documents).wait().expect(0);
     user.run(&documents, &[]).expect(0);
     assert_eq!(user.left(), left);
 }

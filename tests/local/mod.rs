@@ -7,6 +7,7 @@ mod harness;
 mod interruption;
 mod leftovers;
 mod outcome;
+mod proxy;
 mod source;
 mod steps;
 mod volumes;

@@ -93,6 +93,61 @@ fn steps_share_an_empty_directory() {
     user.expect_nothing_left();
 }
 
+/// The source of a build, say, makes a link out of what the next run, or the next step, is given a part of.
+#[test]
+fn no_link_leads_a_sub_path_out_of_its_volume() {
+    let user = User::root();
+    let claim = format!("links-{}", std::process::id());
+    let claimed = |script: &str, sub_path: Option<&str>| {
+        let mut documents = Documents::script(script).with_strategy(
+            "volumes",
+            json!([{ "name": "cache", "overridable": true,
+                "persistentVolumeClaim": { "claimName": claim } }]),
+        );
+        let mut mount = json!({ "name": "cache", "mountPath": "/mnt/cache", "readOnly": false });
+        if let Some(path) = sub_path {
+            mount["subPath"] = path.into();
+        }
+        documents = documents.with_mount(mount);
+        user.run(&documents.text(), &[])
+    };
+    let links =
+        "mkdir -p d/e; echo found >d/e/file; ln -s d in; ln -s /etc out; ln -s /nowhere/x no";
+    let made = claimed(&format!("cd /mnt/cache; {links}"), None);
+    let inside = claimed("cat /mnt/cache/file", Some("in/e"));
+    let outside = ["out", "no", "in/../../x"].map(|path| claimed("ls /mnt/cache/", Some(path)));
+    succeed(&mut user.podman(&["volume", "rm", &format!("slipway-claim-default.{claim}")]));
+    made.expect(0);
+    inside.expect(0).prints(&["found"]);
+    let [out, nowhere, up] = outside;
+    let refused = out.expect(1).says("failed to prepare subPath").says("leads out of the volume");
+    assert!(refused.log("script").is_empty(), "{}", refused.stderr);
+    // A directory takes the place of a link to nowhere.
+    nowhere.expect(0).prints(&[]);
+    up.expect(2).says("must not contain '..'");
+}
+
+#[test]
+fn no_step_changes_what_a_later_one_is_given() {
+    let user = User::root();
+    let mount = json!({ "name": "shared", "mountPath": "/v", "readOnly": false });
+    let mut documents = Documents::script("rm -rf /v/sub; ln -s /etc /v/sub")
+        .with_strategy("volumes", json!([{ "name": "shared", "emptyDir": {} }]))
+        .with_mount(mount);
+    let steps = documents.strategy["spec"]["steps"].as_array_mut().unwrap();
+    for number in 0..6 {
+        steps.push(json!({
+            "name": format!("later-{number}"), "image": BUSYBOX, "command": ["ls", "/v"],
+            "volumeMounts": [{ "name": "shared", "mountPath": "/v", "subPath": "sub", "readOnly": false }],
+        }));
+    }
+    let ran = user.run(&documents.text(), &[]).expect(0);
+    for number in 0..6 {
+        assert!(ran.log(&format!("later-{number}")).is_empty(), "{}", ran.stderr);
+    }
+    user.expect_nothing_left();
+}
+
 #[test]
 fn a_claim_keeps_its_content_between_runs() {
     let user = User::root();

@@ -62,37 +62,54 @@ impl Stage<'_> {
         if let (Some(step), Some(directory)) = (upload, &self.play.source) {
             let owner = ids(&step.privileges.user);
             let target = scene.volumes.in_sandbox(SOURCE_VOLUME, "").unwrap_or_default();
-            let sandbox = &scene.sandbox;
-            for path in upload::source(self.engine, sandbox, &target, directory, owner).await? {
+            let sending = upload::source(self.engine, &scene.sandbox, &target, directory, owner);
+            let mut stop = self.stop.clone();
+            let left_here = tokio::select! {
+                left_here = sending => left_here?,
+                _ = stop.wait_for(|stop| *stop != Stop::No) => return Ok(false),
+            };
+            for path in left_here {
                 self.note(format!("{} stays here: it is no file", path.display()));
             }
         }
-        let started = containers.iter().map(async |ready| {
-            let name = &ready.container.name;
-            let id = &self.ids[name];
-            let started = async {
-                let output = attend::attach(self.engine, id).await?;
-                self.engine.docker.start_container(id, None::<StartContainerOptions>).await?;
-                Ok(output)
-            };
-            (name.clone(), started.await)
-        });
-        for (name, started) in join_all(started).await {
-            match started {
-                Ok(output) => {
-                    self.outputs.insert(name.clone(), output);
-                    self.state.set(&name, State::Running { since: Timestamp::now() });
+        // The first one comes last: nothing that a step does may change a volume while another container is given its part of it.
+        // Until the first one has ended the others only wait.
+        let (first, others) = containers.split_at(containers.len().min(1));
+        for containers in [others, first] {
+            let starting = containers.iter().map(async |ready| {
+                let name = &ready.container.name;
+                let id = &self.ids[name];
+                let started = async {
+                    let output = attend::attach(self.engine, id).await?;
+                    self.engine.docker.start_container(id, None::<StartContainerOptions>).await?;
+                    Ok(output)
+                };
+                (name.clone(), started.await)
+            });
+            for (name, started) in join_all(starting).await {
+                match started {
+                    Ok(output) => {
+                        self.outputs.insert(name.clone(), output);
+                        self.state.set(&name, State::Running { since: Timestamp::now() });
+                    }
+                    Err(error) => fine &= self.cannot_start(&name, error)?,
                 }
-                Err(error) => fine &= self.cannot_start(&name, error)?,
+            }
+            if !fine {
+                self.end_running().await?;
+                return Ok(false);
             }
         }
-        if !fine {
-            for name in self.state.running() {
-                end(self.engine, &self.ids[&name], Stop::Now).await?;
-                self.state.set(&name, attend::state(self.engine, &self.ids[&name]).await?);
-            }
+        Ok(true)
+    }
+
+    /// Ends at once whatever runs.
+    pub(super) async fn end_running(&mut self) -> Result<(), LocalError> {
+        for name in self.state.running() {
+            end(self.engine, &self.ids[&name], Stop::Now).await?;
+            self.state.set(&name, attend::state(self.engine, &self.ids[&name]).await?);
         }
-        Ok(fine)
+        Ok(())
     }
 
     fn cannot_start(
@@ -201,7 +218,7 @@ impl Stage<'_> {
     }
 }
 
-/// Ends a container; one that has ended by itself is as good.
+/// Ends a container; one that has ended by itself, or is about to, is as good.
 async fn end(engine: &Engine, id: &str, how: Stop) -> Result<(), LocalError> {
     let ended = if how == Stop::Now {
         engine.docker.kill_container(id, None::<KillContainerOptions>).await
@@ -211,6 +228,7 @@ async fn end(engine: &Engine, id: &str, how: Stop) -> Result<(), LocalError> {
     };
     match ended {
         Err(error) if is_absent(&error) || matches!(status_code(&error), Some(304 | 409)) => Ok(()),
+        Err(_) if matches!(attend::state(engine, id).await, Ok(State::Ended(_))) => Ok(()),
         outcome => outcome.asked(|| "end a container".into()),
     }
 }

@@ -8,6 +8,7 @@ mod scene;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,30 +123,28 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     async fn run(&mut self) -> Result<Played, LocalError> {
-        let early = ended_early(self.stop.clone(), time_left(&self.play.pod, self.play.started));
+        let stop = self.stop.clone();
+        let left = time_left(&self.play.pod, self.play.started);
+        let early = ended_early(stop.clone(), left);
         tokio::pin!(early);
-        let set_up = tokio::select! {
-            set_up = self.set_up() => Ok(set_up?),
-            by_user = &mut early => Err(by_user),
-        };
-        let scene = match set_up {
-            Ok(Some(scene)) => scene,
-            Ok(None) => return Ok(self.finished()),
-            Err(by_user) => return Ok(self.given_up(by_user)),
+        let scene = match to_its_end(Box::pin(self.set_up()), &mut early, stop.clone()).await {
+            Ok(set_up) => match set_up? {
+                Some(scene) => scene,
+                None => return Ok(self.finished()),
+            },
+            Err(by_user) => return self.given_up(by_user).await,
         };
         scene.check_ids()?;
         let init = self.play.pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
         let init = init.count();
         let (first, steps) = scene.ready.split_at(init);
         for containers in first.chunks(1).chain([steps]) {
-            let started = tokio::select! {
-                started = self.start(containers, &scene) => Ok(started?),
-                by_user = &mut early => Err(by_user),
-            };
-            match started {
-                Ok(true) => self.until_all_ended(&scene).await?,
-                Ok(false) => return Ok(self.finished()),
-                Err(by_user) => return Ok(self.given_up(by_user)),
+            let starting = Box::pin(self.start(containers, &scene));
+            match to_its_end(starting, &mut early, stop.clone()).await {
+                Ok(Ok(true)) => self.until_all_ended(&scene).await?,
+                Ok(Ok(false)) => return Ok(self.finished()),
+                Ok(Err(error)) => return Err(error),
+                Err(by_user) => return self.given_up(by_user).await,
             }
             self.verdict();
             if self.play.buildrun.is_done() {
@@ -163,13 +162,14 @@ impl Stage<'_> {
     }
 
     /// The pod is ended before all of it was there.
-    fn given_up(&mut self, by_user: bool) -> Played {
+    async fn given_up(&mut self, by_user: bool) -> Result<Played, LocalError> {
         if by_user {
             self.cancel();
         } else {
             self.state.end(DEADLINE.0, DEADLINE.1);
         }
-        self.finished()
+        self.end_running().await?;
+        Ok(self.finished())
     }
 
     fn note(&self, text: String) {
@@ -240,6 +240,24 @@ impl Stage<'_> {
     fn finished(&mut self) -> Played {
         Played { verdict: self.verdict(), pod: self.state.pod() }
     }
+}
+
+/// Does something to its end, unless the pod has to end before. Even then nothing is left half made that could not be found to be
+/// removed, but where the user cannot wait.
+async fn to_its_end<T>(
+    mut doing: Pin<Box<impl Future<Output = T>>>,
+    early: impl Future<Output = bool>,
+    mut stop: watch::Receiver<Stop>,
+) -> Result<T, bool> {
+    let by_user = tokio::select! {
+        done = &mut doing => return Ok(done),
+        by_user = early => by_user,
+    };
+    tokio::select! {
+        _ = &mut doing => {}
+        _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
+    }
+    Err(by_user)
 }
 
 /// Comes back when a pod that is not all there yet has to end; true where the user wants it.

@@ -13,6 +13,7 @@ use crate::local::images::{self, ImageUsers};
 use crate::local::pod_volumes::{self, MadeVolumes, PodVolumes};
 use crate::local::sandbox::{self, Sandbox};
 use crate::local::security::Flavour;
+use crate::plan::go_quote;
 
 /// Everything that was made before a container was.
 pub(super) struct Scene {
@@ -58,7 +59,7 @@ impl Stage<'_> {
         .await?;
         self.state.address(sandbox.ip.as_deref().unwrap_or("127.0.0.1"));
         self.limits = self.can_limit(&sandbox);
-        let Some((ready, users)) = self.resolve(&labels).await? else { return Ok(None) };
+        let Some((mut ready, users)) = self.resolve(&labels).await? else { return Ok(None) };
         for ready in &ready {
             fillings.extend(ready.fillings.iter().cloned());
             for (mount, sub_path) in &ready.mounts {
@@ -67,6 +68,9 @@ impl Stage<'_> {
             }
         }
         sandbox.fill(self.engine, &fillings).await?;
+        if !self.keep_inside(&mut ready, &volumes, &sandbox).await? {
+            return Ok(None);
+        }
         let (say, over) = watch::channel(None);
         if !limited.is_empty() {
             let tell = self.tell.clone();
@@ -124,6 +128,39 @@ impl Stage<'_> {
             self.state.know(&ready.container.name, ready.identity.clone(), &image);
         }
         Ok(broken.is_empty().then_some((ready, users)))
+    }
+
+    /// Takes links out of the paths that are mounted of volumes which others use too: the engine would follow them, out of the volume
+    /// as well. False where one leads out of it.
+    async fn keep_inside(
+        &mut self,
+        ready: &mut [Ready],
+        volumes: &PodVolumes,
+        sandbox: &Sandbox,
+    ) -> Result<bool, LocalError> {
+        let mut fine = true;
+        for Ready { container, mounts, .. } in ready {
+            for (mount, sub_path) in mounts {
+                let Some(path) = sub_path else { continue };
+                if volumes.is_of_host(&mount.name) {
+                    let kind = "hostPath, mounted with a subPath".into();
+                    return Err(LocalError::Volume { volume: mount.name.clone(), kind });
+                }
+                let Some(volume) = volumes.shared_with_others(&mount.name) else { continue };
+                if let Some(inside) = sandbox.without_links(self.engine, &volume, path).await? {
+                    *path = inside;
+                } else {
+                    let why = format!(
+                        "failed to prepare subPath for volumeMount {} of container {}: a link in it leads out of the volume",
+                        go_quote(&mount.name),
+                        go_quote(&container.name)
+                    );
+                    self.cannot_configure(Some(&container.name), &why);
+                    fine = false;
+                }
+            }
+        }
+        Ok(fine)
     }
 
     /// Whether limits have an effect; who has set some is told where not.
