@@ -7,18 +7,17 @@ use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use bollard::auth::DockerCredentials;
 use bollard::errors::Error as EngineError;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder,
     RemoveContainerOptionsBuilder,
 };
-use docker_credential::{CredentialRetrievalError, DockerCredential};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::credentials::credentials;
 use super::engine::Engine;
 use super::error::{Asked as _, LocalError, is_absent, words};
 use super::happening::Happening;
@@ -117,8 +116,7 @@ async fn pull(
     let options = CreateImageOptionsBuilder::new().from_image(&tagged(image)).build();
     let credentials = credentials(image).unwrap_or_else(|error| {
         let note = format!(
-            "credentials for {image} cannot be read, so it is pulled without: {}",
-            fault(&error)
+            "credentials for {image} cannot be read, so it is pulled without: {error}"
         );
         drop(tell.send(Happening::Note(note)));
         None
@@ -163,55 +161,10 @@ async fn pull(
     Ok(Ok(()))
 }
 
-/// What is wrong with a configuration; never what a helper printed, which may be a password.
-fn fault(error: &CredentialRetrievalError) -> String {
-    match error {
-        CredentialRetrievalError::HelperFailure { helper, .. } => {
-            format!("docker-credential-{helper} failed")
-        }
-        CredentialRetrievalError::ConfigReadError => "docker's config.json is not valid".into(),
-        other => other.to_string(),
-    }
-}
-
 /// The image by its tag or digest: Docker would take every tag of a repository alone.
 fn tagged(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or_default();
     if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
-}
-
-/// The user's credentials for the registry of an image; nothing where there are none.
-fn credentials(image: &str) -> Result<Option<DockerCredentials>, CredentialRetrievalError> {
-    let Ok(reference) = image.parse::<Reference>() else { return Ok(None) };
-    // Docker Hub has a key of its own, and so it is known to those who hand out credentials.
-    let server = match reference.registry() {
-        "docker.io" | "index.docker.io" => "https://index.docker.io/v1/",
-        host => host,
-    };
-    let found = match docker_credential::get_credential(server) {
-        // Nobody logged in.
-        Err(
-            CredentialRetrievalError::ConfigNotFound
-            | CredentialRetrievalError::NoCredentialConfigured,
-        ) => return Ok(None),
-        // So helpers say that they have none.
-        Err(CredentialRetrievalError::HelperFailure { stdout, .. })
-            if stdout.contains("credentials not found") =>
-        {
-            return Ok(None);
-        }
-        outcome => outcome?,
-    };
-    let credentials =
-        DockerCredentials { serveraddress: Some(server.into()), ..DockerCredentials::default() };
-    Ok(Some(match found {
-        DockerCredential::UsernamePassword(username, password) => {
-            DockerCredentials { username: Some(username), password: Some(password), ..credentials }
-        }
-        DockerCredential::IdentityToken(token) => {
-            DockerCredentials { identitytoken: Some(token), ..credentials }
-        }
-    }))
 }
 
 /// Most bytes of a file that is read for its text.

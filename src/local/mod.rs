@@ -5,6 +5,7 @@ mod check;
 mod config_error;
 mod container;
 mod contents;
+mod credentials;
 mod engine;
 mod environment;
 mod error;
