@@ -66,6 +66,12 @@ pub enum ConfigError {
         /// The path.
         path: String,
     },
+    /// The path of a mount has variables without a value.
+    #[error("missing value for {variables}")]
+    NoValue {
+        /// Their names.
+        variables: String,
+    },
     /// A field that does not exist, or not here.
     #[error("unsupported fieldPath: {path}")]
     Field {

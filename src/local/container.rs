@@ -9,7 +9,7 @@ use slipway_step::protocol::TERMINATION_LOG;
 use super::config_error::ConfigError;
 use super::contents::Contents;
 use super::engine::Engine;
-use super::environment::{environment, expanded};
+use super::environment::{environment, expanded, expanded_path};
 use super::image_groups::image_groups;
 use super::images::{ImageFacts, ImageUsers};
 use super::lease::CONTAINER_LABEL;
@@ -110,9 +110,10 @@ fn sub_path(
     mount: &VolumeMount,
     environment: &[(String, String)],
 ) -> Result<Option<String>, ConfigError> {
-    let expression = mount.sub_path_expr.as_ref().map(std::slice::from_ref);
-    let expression = expression.and_then(|path| expanded(path, environment).pop());
-    let asked = expression.or_else(|| mount.sub_path.clone());
+    let asked = match mount.sub_path_expr.as_deref() {
+        None | Some("") => mount.sub_path.clone(),
+        Some(expression) => Some(expanded_path(expression, environment)?),
+    };
     let Some(path) = asked.filter(|path| !matches!(path.as_str(), "" | "." | "./")) else {
         return Ok(None);
     };

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what a variable becomes is never read for references again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar, EnvVarSource, Pod};
 
@@ -29,7 +29,7 @@ pub fn environment(
             Some(source) if given.is_empty() => {
                 taken(variable, source, container, pod, contents, machine)?
             }
-            _ => Some(expand(given, &variables.values)),
+            _ => Some(expand(given, |name| variables.values.get(name))),
         };
         if let Some(value) = value {
             variables.set(&variable.name, text(&variable.name, value.into_bytes())?);
@@ -40,8 +40,32 @@ pub fn environment(
 
 /// Words of a command line with `$(NAME)` replaced by the variable, where there is one, and `$$` by `$`.
 pub fn expanded(words: &[String], environment: &[(String, String)]) -> Vec<String> {
-    let values = environment.iter().cloned().collect();
-    words.iter().map(|word| expand(word, &values)).collect()
+    words.iter().map(|word| expand(word, |name| value_of(name, environment))).collect()
+}
+
+fn value_of<'v>(name: &str, environment: &'v [(String, String)]) -> Option<&'v String> {
+    environment.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
+/// The path of a `subPathExpr`. Other than in a command line, every variable must have a value there.
+pub fn expanded_path(
+    expression: &str,
+    environment: &[(String, String)],
+) -> Result<String, ConfigError> {
+    let mut missing = BTreeSet::new();
+    let path = expand(expression, |name| {
+        let found = value_of(name, environment);
+        if found.is_none_or(String::is_empty) {
+            missing.insert(name.to_owned());
+        }
+        found
+    });
+    if missing.is_empty() {
+        Ok(path)
+    } else {
+        let variables: Vec<_> = missing.into_iter().collect();
+        Err(ConfigError::NoValue { variables: variables.join(", ") })
+    }
 }
 
 #[derive(Default)]
@@ -154,7 +178,7 @@ fn text(variable: &str, bytes: Vec<u8>) -> Result<String, ConfigError> {
         .ok_or_else(|| ConfigError::Bytes { variable: variable.to_owned() })
 }
 
-fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
+fn expand<'v>(text: &str, mut value: impl FnMut(&str) -> Option<&'v String>) -> String {
     let mut expanded = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -166,7 +190,7 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
         } else if let Some((name, after)) =
             after.strip_prefix('(').and_then(|after| after.split_once(')'))
         {
-            match values.get(name) {
+            match value(name) {
                 Some(value) => expanded.push_str(value),
                 None => expanded.extend(["$(", name, ")"]),
             }
@@ -320,6 +344,20 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(expanded(&[word.into()], &environment), [expected], "{word}");
+        }
+    }
+
+    #[test]
+    fn a_path_needs_a_value_for_each_of_its_variables() {
+        let environment = pairs(&[("A", "one"), ("EMPTY", "")]);
+        for (expression, expected) in [
+            ("x/$(A)/$$(NO)", Ok("x/one/$(NO)")),
+            ("x/$(NOPE)", Err("missing value for NOPE")),
+            ("$(EMPTY)", Err("missing value for EMPTY")),
+            ("$(Z)$(A)$(B)$(Z)", Err("missing value for B, Z")),
+        ] {
+            let found = expanded_path(expression, &environment).map_err(|error| error.to_string());
+            assert_eq!(found, expected.map(String::from).map_err(String::from), "{expression}");
         }
     }
 

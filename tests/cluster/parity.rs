@@ -69,6 +69,7 @@ impl Side {
 #[case::missing_image(cases::missing_image)]
 #[case::never_pulled(cases::never_pulled)]
 #[case::missing_secret(cases::missing_secret)]
+#[case::missing_value(cases::missing_value)]
 #[case::root_refused(cases::root_refused)]
 #[case::identities(inside::identities)]
 #[case::root_identities(inside::root_identities)]

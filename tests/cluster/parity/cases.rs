@@ -397,6 +397,16 @@ pub fn missing_secret(_: Side, namespace: &str) -> Case {
     Case::of(namespace, &text, NOTHING_BEGINS)
 }
 
+pub fn missing_value(_: Side, namespace: &str) -> Case {
+    let volume = json!({ "name": "scratch", "emptyDir": {} });
+    let mount = |path: &str, expression: &str| json!({ "name": "scratch", "mountPath": path, "subPathExpr": expression });
+    let mounts = json!([mount("/one", "x/$(NOPE)/$(EMPTY)"), mount("/two", "$(ALSO_NOT)")]);
+    let env = json!([{ "name": "EMPTY", "value": "" }]);
+    let needy = with(with(shell("needy", "true"), "env", env), "volumeMounts", mounts);
+    let text = run_with(&[needy, shell("later", "true")], &[volume]);
+    Case::of(namespace, &text, NOTHING_BEGINS)
+}
+
 pub fn root_refused(_: Side, namespace: &str) -> Case {
     // Only the image says that it is root.
     let root = with(shell("root", "true"), "securityContext", json!({ "runAsNonRoot": true }));
