@@ -72,6 +72,20 @@ pub enum ConfigError {
         /// Their names.
         variables: String,
     },
+    /// The path of a mount in its volume is none, or none for an engine.
+    #[error("{field} {written} of volume {volume} at {mount_path} {rule}")]
+    SubPath {
+        /// `subPath` or `subPathExpr`.
+        field: &'static str,
+        /// As it was written, with its variables.
+        written: String,
+        /// The volume.
+        volume: String,
+        /// Where it is mounted.
+        mount_path: String,
+        /// What is wrong with what it becomes.
+        rule: &'static str,
+    },
     /// A field that does not exist, or not here.
     #[error("unsupported fieldPath: {path}")]
     Field {

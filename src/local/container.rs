@@ -15,7 +15,7 @@ use super::images::{ImageFacts, ImageUsers};
 use super::lease::CONTAINER_LABEL;
 use super::pod_volumes::{Filling, PodVolumes, own_fillings};
 use super::security::{Flavour, Privileges, privileges};
-use super::volume_files::clean;
+use super::volume_files::{MOST_NAME, MOST_PATH};
 use crate::plan::nanos;
 
 /// File of a container with what it reports when it ends.
@@ -110,17 +110,36 @@ fn sub_path(
     mount: &VolumeMount,
     environment: &[(String, String)],
 ) -> Result<Option<String>, ConfigError> {
-    let asked = match mount.sub_path_expr.as_deref() {
-        None | Some("") => mount.sub_path.clone(),
-        Some(expression) => Some(expanded_path(expression, environment)?),
+    let (field, written, path) = match (mount.sub_path_expr.as_deref(), &mount.sub_path) {
+        (None | Some(""), None) => return Ok(None),
+        (None | Some(""), Some(path)) => ("subPath", path.as_str(), path.clone()),
+        (Some(expression), _) => {
+            ("subPathExpr", expression, expanded_path(expression, environment)?)
+        }
     };
-    let Some(path) = asked.filter(|path| !matches!(path.as_str(), "" | "." | "./")) else {
-        return Ok(None);
+    // What it becomes may be a Secret's value.
+    let wrong = |rule| ConfigError::SubPath {
+        field,
+        written: written.to_owned(),
+        volume: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        rule,
     };
-    if path.contains(':') {
-        return Err(ConfigError::Path { rule: "must not contain ':' in this engine", path });
+    if path.starts_with('/') {
+        return Err(wrong("must not be an absolute path"));
     }
-    clean(&path).map(Some)
+    if path.contains(':') {
+        return Err(wrong("must not contain ':' in this engine"));
+    }
+    let names = || path.split('/').filter(|name| !matches!(*name, "" | "."));
+    if names().any(|name| name == "..") {
+        return Err(wrong("must not contain '..'"));
+    }
+    if path.len() > MOST_PATH || names().any(|name| name.len() > MOST_NAME) {
+        return Err(wrong("is longer than a file system takes"));
+    }
+    let path: Vec<&str> = names().collect();
+    Ok(Some(path.join("/")).filter(|path| !path.is_empty()))
 }
 
 /// The ids of a user: those that are missing are in the image's `/etc/passwd`.
@@ -252,6 +271,39 @@ impl Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sub_path_stays_in_its_volume_and_its_variables_are_never_told() {
+        const FAULT: &str = "of volume files at /mnt";
+        let long = "x".repeat(256);
+        let values = [("PW", "hunter:2"), ("UP", "a/../b"), ("ROOT", "/etc"), ("LONG", &long)];
+        let values = values.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let of = |field: &str, path: &str| {
+            let mount =
+                serde_json::json!({ "name": "files", "mountPath": "/mnt", field: path });
+            sub_path(&serde_json::from_value(mount).unwrap(), &values)
+                .map_err(|error| error.to_string())
+        };
+        for (path, expected) in [
+            ("", None),
+            (".", None),
+            ("./", None),
+            ("..data", Some("..data")),
+            ("a/..b/./c//d/", Some("a/..b/c/d")),
+            ("$(PW)", Some("$(PW)")),
+        ] {
+            assert_eq!(of("subPath", path), Ok(expected.map(String::from)), "{path}");
+        }
+        for (path, rule) in [
+            ("x/$(PW)", "must not contain ':' in this engine"),
+            ("$(UP)", "must not contain '..'"),
+            ("$(ROOT)", "must not be an absolute path"),
+            ("$(LONG)", "is longer than a file system takes"),
+        ] {
+            assert_eq!(of("subPathExpr", path), Err(format!("subPathExpr {path} {FAULT} {rule}")));
+        }
+        assert_eq!(of("subPath", ".."), Err(format!("subPath .. {FAULT} must not contain '..'")));
+    }
 
     #[test]
     fn ids_that_are_missing_are_those_of_the_image() {

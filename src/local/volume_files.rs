@@ -47,9 +47,9 @@ const DEFAULT_MODE: i32 = 0o644;
 /// The certificates of a cluster, which every namespace of one holds.
 const CLUSTER_CERTIFICATES: &str = "kube-root-ca.crt";
 /// Longest name of a file, in bytes.
-const MOST_NAME: usize = 255;
+pub(super) const MOST_NAME: usize = 255;
 /// Longest path of a file, in bytes.
-const MOST_PATH: usize = 4096;
+pub(super) const MOST_PATH: usize = 4096;
 
 /// The content of a volume; nothing for kinds that are no files of the kubelet's, such as `hostPath`.
 pub fn volume_files(
@@ -232,7 +232,7 @@ impl Writer<'_> {
 }
 
 /// A path below the volume's root, as short as it can be said.
-pub(super) fn clean(path: &str) -> Result<String, ConfigError> {
+fn clean(path: &str) -> Result<String, ConfigError> {
     let wrong = |rule| ConfigError::Path { rule, path: path.to_owned() };
     if path.starts_with('/') {
         return Err(wrong("must be relative path"));
