@@ -167,6 +167,11 @@ impl User {
         command
     }
 
+    /// The same as words of a shell.
+    pub fn client(&self) -> String {
+        format!("podman --remote --url {} ", self.engine)
+    }
+
     /// Containers that this user's runs have made, by the format of `podman ps`.
     pub fn containers(&self, format: &str) -> BTreeSet<String> {
         let filter = self.filter();

@@ -1,10 +1,11 @@
 //! What is left of runs: nothing, unless somebody wanted it or the run was killed.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::harness::{Documents, User, variable};
+use super::harness::{Documents, User, succeed, variable};
 
 /// Says so once it runs, and never ends by itself.
 pub const ENDLESS: &str = "echo ready; exec sleep 1000";
@@ -78,4 +79,14 @@ fn what_is_kept_stays_until_its_owner_removes_it() {
     user.start_on(&variable("SLIPWAY_REMOTE_ENGINE"), &documents).wait().expect(0);
     user.run(&documents, &[]).expect(0);
     assert_eq!(user.left(), left);
+    // As it is printed, but for which engine.
+    let commands: Vec<_> =
+        kept.stderr.lines().map(str::trim).filter(|line| line.starts_with("podman ")).collect();
+    assert_eq!(commands.len(), 2, "{}", kept.stderr);
+    for command in commands {
+        succeed(Command::new("bash").args(["-euc", &command.replace("podman ", &user.client())]));
+    }
+    assert!(user.left().iter().all(|name| name.starts_with("lock ")), "{:?}", user.left());
+    user.run(&documents, &[]).expect(0);
+    user.expect_nothing_left();
 }

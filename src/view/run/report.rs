@@ -124,9 +124,19 @@ pub fn summary(ending: &Ending<'_>, colour: bool) -> String {
         }
     }
     if let Some(label) = ending.kept {
-        text.field("kept", &format!("containers and volumes with the label {label}"));
+        text.field("kept", &kept(label));
     }
     text.text
+}
+
+/// What stays, and how it goes. By their names the containers come before the sandbox whose network they have: podman asks for that.
+fn kept(label: &str) -> String {
+    format!(
+        "containers and volumes with the label {label}; the volumes hold the Secrets of the run\n\
+         remove them with these commands, with podman or docker:\n\
+         podman rm -f $(podman ps -a --filter label={label} --format '{{{{.Names}}}}' | sort -r)\n\
+         podman volume rm $(podman volume ls -q --filter label={label})"
+    )
 }
 
 struct Lines {
@@ -329,7 +339,10 @@ mod tests {
           digest  sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a
           size    12.3 MiB (12897485 bytes)
           found   vulnerabilities: 1 critical, 2 low
-          kept    containers and volumes with the label slipway.dev/run=x
+          kept    containers and volumes with the label slipway.dev/run=x; the volumes hold the Secrets of the run
+                  remove them with these commands, with podman or docker:
+                  podman rm -f $(podman ps -a --filter label=slipway.dev/run=x --format '{{.Names}}' | sort -r)
+                  podman volume rm $(podman volume ls -q --filter label=slipway.dev/run=x)
         ");
         insta::assert_snapshot!(text(&status("Succeeded", "", &json!({})), None), @r"
         built example.com/app:1 in 12.0 s
