@@ -219,7 +219,11 @@ fn kind(volume: &Volume, content: Option<VolumeContent>) -> Kind {
         return Kind::Shared { in_memory: true, content };
     }
     let scratch = |source: &EmptyDirVolumeSource| {
-        let in_memory = source.medium.as_deref() == Some("Memory");
+        let in_memory = match source.medium.as_deref() {
+            None | Some("") => false,
+            Some("Memory") => true,
+            Some(medium) => return Kind::Other { kind: format!("emptyDir with medium {medium}") },
+        };
         match &source.size_limit {
             Some(size) => match u64::try_from(nanos(size) / NANOS).ok() {
                 Some(limit) if limit > 0 => {

@@ -164,3 +164,16 @@ fn a_claim_keeps_its_content_between_runs() {
     first.expect(0).prints(&["none"]);
     second.expect(0).prints(&["once"]);
 }
+
+#[test]
+fn a_volume_of_huge_pages_is_not_here() {
+    let user = User::root();
+    for medium in ["HugePages", "HugePages-2Mi"] {
+        let documents = Documents::script("true")
+            .with_volume("pages", json!({ "emptyDir": { "medium": medium } }));
+        user.run(&documents.text(), &[])
+            .expect(3)
+            .says(&format!("volume pages is of kind emptyDir with medium {medium}, which"));
+    }
+    user.expect_nothing_left();
+}
