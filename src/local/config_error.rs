@@ -66,6 +66,14 @@ pub enum ConfigError {
         /// The path.
         path: String,
     },
+    /// A path of the engine's machine is not what its volume says.
+    #[error("hostPath type check failed: {path} is not {is_not}")]
+    HostPath {
+        /// The path.
+        path: String,
+        /// What it is not.
+        is_not: &'static str,
+    },
     /// The path of a mount has variables without a value.
     #[error("missing value for {variables}")]
     NoValue {

@@ -279,8 +279,7 @@ mod tests {
         let values = [("PW", "hunter:2"), ("UP", "a/../b"), ("ROOT", "/etc"), ("LONG", &long)];
         let values = values.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let of = |field: &str, path: &str| {
-            let mount =
-                serde_json::json!({ "name": "files", "mountPath": "/mnt", field: path });
+            let mount = serde_json::json!({ "name": "files", "mountPath": "/mnt", field: path });
             sub_path(&serde_json::from_value(mount).unwrap(), &values)
                 .map_err(|error| error.to_string())
         };

@@ -41,8 +41,7 @@ pub enum CredentialError {
 /// The credentials for the registry of an image; nothing where there are none.
 pub fn credentials(image: &str) -> Result<Option<DockerCredentials>, CredentialError> {
     let variable = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let directory =
-        variable("DOCKER_CONFIG").or_else(|| Some(variable("HOME")?.join(".docker")));
+    let directory = variable("DOCKER_CONFIG").or_else(|| Some(variable("HOME")?.join(".docker")));
     directory.map_or(Ok(None), |directory| within(&directory.join("config.json"), image))
 }
 

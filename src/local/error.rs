@@ -84,6 +84,16 @@ pub enum LocalError {
         /// Its kind, as the pod's spec has it.
         kind: String,
     },
+    /// A volume wants a file made on the engine's machine.
+    #[error(
+        "volume {volume} is a hostPath of type FileOrCreate, and no engine makes files; make {path} on the engine's machine first"
+    )]
+    HostFile {
+        /// Its name.
+        volume: String,
+        /// The file.
+        path: String,
+    },
     /// The files that tell live runs from stale ones.
     #[error("cannot use {path}, where the runs of this user are kept apart")]
     Lease {

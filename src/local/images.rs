@@ -115,9 +115,8 @@ async fn pull(
 ) -> Result<Result<(), PullFailure>, LocalError> {
     let options = CreateImageOptionsBuilder::new().from_image(&tagged(image)).build();
     let credentials = credentials(image).unwrap_or_else(|error| {
-        let note = format!(
-            "credentials for {image} cannot be read, so it is pulled without: {error}"
-        );
+        let note =
+            format!("credentials for {image} cannot be read, so it is pulled without: {error}");
         drop(tell.send(Happening::Note(note)));
         None
     });

@@ -11,6 +11,7 @@ mod environment;
 mod error;
 mod files;
 mod happening;
+mod host_path;
 mod image_groups;
 mod images;
 mod lease;

@@ -11,12 +11,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{Mount, MountType, VolumeCreateRequest};
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, HostPathVolumeSource, Pod, Volume, VolumeMount,
+};
 
 use super::config_error::ConfigError;
 use super::contents::Contents;
 use super::engine::Engine;
 use super::error::{Asked as _, LocalError};
+use super::host_path::{self, LOOK_CONTAINER, Looker};
 use super::images::USERS_CONTAINER;
 use super::lease::CONTAINERS_LABEL;
 use super::volume_files::{VolumeContent, volume_files};
@@ -110,7 +113,7 @@ enum Kind {
     Shared { in_memory: bool, content: Option<VolumeContent> },
     Limited { in_memory: bool, limit: u64, written: String },
     Claim { name: String, read_only: bool },
-    Host { path: String },
+    Host(HostPathVolumeSource),
     Other { kind: String },
 }
 
@@ -190,11 +193,19 @@ pub async fn make(
                 }
                 Place::Engine { volume: own.into(), directory: None, read_only }
             }
-            Kind::Host { path } if path.contains(':') => {
+            Kind::Host(source) if source.path.contains(':') => {
                 let kind = "hostPath with a colon in its path".into();
                 return Err(LocalError::Volume { volume: own.into(), kind });
             }
-            Kind::Host { path } => Place::Host { path },
+            Kind::Host(source) => {
+                let image = containers(pod).find_map(|container| container.image.as_deref());
+                let image = image.unwrap_or_default();
+                let looker = Looker { engine, image, run, labels };
+                if let Err(error) = host_path::check(&looker, own, &source).await? {
+                    return Ok(Err(error));
+                }
+                Place::Host { path: source.path }
+            }
             Kind::Other { kind } => {
                 return Err(LocalError::Volume { volume: own.into(), kind });
             }
@@ -204,13 +215,15 @@ pub async fn make(
     Ok(Ok(MadeVolumes { volumes, fillings, limited, left_out }))
 }
 
+fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
+    let spec = pod.spec.iter();
+    spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
+}
+
 /// Every container that is made beside the sandbox.
 fn container_names(pod: &Pod) -> Vec<&str> {
-    let spec = pod.spec.iter();
-    let containers =
-        spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
-    let names = containers.map(|container| container.name.as_str());
-    names.chain([USERS_CONTAINER]).collect()
+    let names = containers(pod).map(|container| container.name.as_str());
+    names.chain([USERS_CONTAINER, LOOK_CONTAINER]).collect()
 }
 
 fn kind(volume: &Volume, content: Option<VolumeContent>) -> Kind {
@@ -246,7 +259,7 @@ fn kind(volume: &Volume, content: Option<VolumeContent>) -> Kind {
         return Kind::Claim { name: claim.claim_name.clone(), read_only };
     }
     if let Some(host) = &volume.host_path {
-        return Kind::Host { path: host.path.clone() };
+        return Kind::Host(host.clone());
     }
     let written = serde_json::to_value(volume).unwrap_or_default();
     let kinds = written.as_object().into_iter().flat_map(serde_json::Map::keys);

@@ -177,3 +177,46 @@ fn a_volume_of_huge_pages_is_not_here() {
     }
     user.expect_nothing_left();
 }
+
+#[test]
+fn a_path_of_the_engines_machine_is_what_its_type_says() {
+    let user = User::root();
+    user.write("host/file", "text\n");
+    std::os::unix::fs::symlink(user.path("host"), user.path("link")).unwrap();
+    let run = |kind: &str, path: &str| {
+        let source = json!({ "hostPath": { "path": user.path(path), "type": kind } });
+        let look = "if [ -d /mnt/it ]; then echo directory; else cat /mnt/it; fi";
+        user.run(&Documents::script(look).with_volume("it", source).text(), &[])
+    };
+    for (kind, path, expected) in [
+        ("Directory", "link", "directory"),
+        ("DirectoryOrCreate", "host", "directory"),
+        ("DirectoryOrCreate", "made", "directory"),
+        ("", "made-too", "directory"),
+        ("File", "link/file", "text"),
+        ("FileOrCreate", "host/file", "text"),
+    ] {
+        run(kind, path).expect(0).prints(&[expected]);
+    }
+    let failed = |path: &str, is_not: &str| {
+        let path = user.path(path).display().to_string();
+        format!(
+            "MountVolume.SetUp failed for volume \"it\" : hostPath type check failed: {path} is not {is_not}"
+        )
+    };
+    for (kind, path, is_not) in [
+        ("Directory", "missing", "a directory"),
+        ("Directory", "host/file", "a directory"),
+        ("DirectoryOrCreate", "host/file", "a directory"),
+        ("File", "missing", "a file"),
+        ("FileOrCreate", "host", "a file"),
+        ("Socket", "host/file", "a socket file"),
+        ("CharDevice", "missing", "a character device"),
+        ("BlockDevice", "host/file", "a block device"),
+    ] {
+        run(kind, path).expect(1).says(&failed(path, is_not));
+    }
+    run("FileOrCreate", "missing").expect(3).says("volume it is a hostPath of type FileOrCreate");
+    assert!(!user.path("missing").exists());
+    user.expect_nothing_left();
+}
