@@ -327,6 +327,10 @@ impl PodVolumes {
             }
             Place::Host { path } => (path.clone(), false),
         };
+        let sub_path = match place {
+            Place::Engine { directory: Some(_), read_only: true, .. } => within_content(sub_path),
+            _ => sub_path,
+        };
         source = join(source, sub_path);
         Some(bind(&source, &mount.mount_path, forced || mount.read_only == Some(true)))
     }
@@ -404,6 +408,15 @@ pub fn own_fillings(container: &str, files: &[(&str, u32, &str)]) -> Vec<Filling
 /// Neither the engine's own paths nor Kubernetes' mount paths hold a colon.
 fn bind(source: &str, target: &str, read_only: bool) -> String {
     format!("{source}:{target}:{}", if read_only { "ro" } else { "rw" })
+}
+
+/// A kubelet has the files of ConfigMaps and the like in a directory behind the link `..data`; here they lie in the volume itself.
+fn within_content(sub_path: Option<&str>) -> Option<&str> {
+    match sub_path?.strip_prefix("..data") {
+        Some("") => None,
+        Some(rest) => rest.strip_prefix('/').or(sub_path),
+        None => sub_path,
+    }
 }
 
 fn join(mut path: String, part: Option<&str>) -> String {

@@ -8,7 +8,7 @@ use super::harness::{BUSYBOX, Documents, User, succeed};
 fn config_maps_and_secrets_are_files() {
     let user = User::root();
     let documents = Documents::script(
-        "cd /mnt; cat config/one config/deep/two; ls config; stat -Lc %a config/one config/deep/two secret/password; \
+        "cd /mnt; cat config/one config/deep/two /etc/data/one /etc/data-one; ls config; stat -Lc %a config/one config/deep/two secret/password; \
          cat secret/password /etc/only; echo; (echo x >config/one) 2>/dev/null || echo read-only",
     )
     .with_volume(
@@ -22,6 +22,8 @@ fn config_maps_and_secrets_are_files() {
     .with_volume("secret", json!({ "secret": { "secretName": "secret", "defaultMode": 0o404 } }))
 
     .with_mount(json!({ "name": "secret", "mountPath": "/etc/only", "subPath": "password", "readOnly": true }))
+    .with_mount(json!({ "name": "config", "mountPath": "/etc/data", "subPath": "..data", "readOnly": true }))
+    .with_mount(json!({ "name": "config", "mountPath": "/etc/data-one", "subPath": "..data/one", "readOnly": true }))
     .with_step("securityContext", json!({ "runAsUser": 0, "runAsGroup": 0 }))
     .with(json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "config" },
@@ -34,6 +36,8 @@ fn config_maps_and_secrets_are_files() {
     user.run(&documents.text(), &[]).expect(0).prints(&[
         "first",
         "second",
+        "first",
+        "first",
         "deep",
         "one",
         "640",
