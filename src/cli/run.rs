@@ -242,7 +242,7 @@ fn ended(
 ) -> Result<Exit, Error> {
     let status = &played.verdict.status;
     let loaded = arguments.load;
-    console.finish(&Ending { status, image, loaded, kept });
+    console.finish(&Ending { status, pod: &played.pod, image, loaded, kept });
     if let Some(format) = arguments.output {
         buildrun.status = Some(status.clone());
         let ended = json!({ "buildrun": buildrun, "pod": played.pod });

@@ -54,7 +54,7 @@ pub use references::{GENERATED_ACCOUNT, References, references};
 pub use refusal::{INVALID, ObjectName, Refusal};
 pub use requests::{larger, nanos};
 pub use security::Decider;
-pub use settings::{ContainerTemplate, Requests, Settings};
+pub use settings::{ContainerTemplate, DEFAULT_IMAGE, Requests, Settings};
 pub use step::Origin;
 pub use validate::{validate, validate_build, validate_strategy};
 pub use warnings::{WARNINGS, build_warnings, buildrun_warnings, strategy_warnings, unknown_field};

@@ -111,7 +111,13 @@ fn built() -> BuildRunStatus {
 fn finish(mut console: Console<Recorder>) {
     let status = built();
     console.finish_at(
-        &Ending { status: &status, image: "example.com/app:1", loaded: false, kept: None },
+        &Ending {
+            status: &status,
+            pod: &Pod::default(),
+            image: "example.com/app:1",
+            loaded: false,
+            kept: None,
+        },
         at(99),
     );
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use anstyle::{AnsiColor, Style};
+use k8s_openapi::api::core::v1::Pod;
 
 use super::{Standing, StepRow, bytes, duration, paint};
 use crate::api::{BuildRunStatus, FALSE, OutputStatus, SourceStatus, TRUE, reasons};
+use crate::plan::DEFAULT_IMAGE;
 use crate::view::one_line;
 
 /// A run that is over.
@@ -13,6 +15,8 @@ use crate::view::one_line;
 pub struct Ending<'a> {
     /// What became of it.
     pub status: &'a BuildRunStatus,
+    /// Its pod, as it was last.
+    pub pod: &'a Pod,
     /// The image that the Build names.
     pub image: &'a str,
     /// It is in the engine and not in its registry.
@@ -119,7 +123,7 @@ pub fn summary(ending: &Ending<'_>, colour: bool) -> String {
     source(&mut text, status.source.as_ref());
     output(&mut text, status.output.as_ref(), built);
     if !built {
-        for line in next(status, ending.kept.is_some()) {
+        for line in next(ending) {
             text.field("next", &line);
         }
     }
@@ -218,7 +222,8 @@ fn output(text: &mut Lines, output: Option<&OutputStatus>, built: bool) {
 const SEVERITIES: [&str; 5] = ["critical", "high", "medium", "low", "unknown"];
 
 /// What to do about a failure.
-fn next(status: &BuildRunStatus, kept: bool) -> Vec<String> {
+fn next(ending: &Ending<'_>) -> Vec<String> {
+    let status = ending.status;
     let Some(condition) = status.succeeded().filter(|condition| condition.status == FALSE) else {
         return vec!["run it again; it was interrupted before its end".into()];
     };
@@ -238,17 +243,23 @@ fn next(status: &BuildRunStatus, kept: bool) -> Vec<String> {
             )];
         }
         reasons::TASK_RUN_IMAGE_PULL_FAILED | reasons::PULL_IMAGE_FAILED => {
-            return vec![
-                "see whether the image's name is right and the engine may pull it: docker login, podman login".into(),
-            ];
+            return vec![match waiting(ending.pod) {
+                Some((_, Some(DEFAULT_IMAGE), _)) => format!(
+                    "hack/step load [ENGINE], in Slipway's sources, makes {DEFAULT_IMAGE} and puts it into the engine"
+                ),
+                _ => "see whether the image's name is right and the engine may pull it: docker login, podman login".into(),
+            }];
         }
         reasons::VULNERABILITIES_FOUND => {
             return vec![
                 "update what is vulnerable, or change spec.output.vulnerabilityScan".into(),
             ];
         }
-        reasons::CREATE_CONTAINER_CONFIG_ERROR | reasons::POD_CREATION_FAILED => {
-            vec!["see that the files hold every Secret and ConfigMap that the steps name".into()]
+        reasons::CREATE_CONTAINER_CONFIG_ERROR => {
+            waiting(ending.pod).map(configuration).into_iter().collect()
+        }
+        reasons::POD_CREATION_FAILED => {
+            vec!["mend what the message names: the step's command, image or mounts".into()]
         }
         reasons::INIT_CONTAINER_FAILED | reasons::INIT_CONTAINER_OOM => {
             vec!["read the lines of [prepare] above".into()]
@@ -256,10 +267,52 @@ fn next(status: &BuildRunStatus, kept: bool) -> Vec<String> {
         _ => vec![format!("read the lines of [{step}] above")],
     };
     lines.push("slipway explain -f FILE tells as whom and with what rights each step runs".into());
-    if !kept {
+    if ending.kept.is_none() {
         lines.push("slipway run --keep leaves the containers and volumes to look into".into());
     }
     lines
+}
+
+/// The first container that cannot start, its image, and why.
+fn waiting(pod: &Pod) -> Option<(&str, Option<&str>, &str)> {
+    let of = pod.status.as_ref()?;
+    let statuses = of.init_container_statuses.iter().chain(&of.container_statuses).flatten();
+    let found = statuses.filter_map(|status| {
+        let waiting = status.state.as_ref()?.waiting.as_ref()?;
+        Some((status.name.as_str(), waiting.message.as_deref()?))
+    });
+    let (name, message) = found.into_iter().next()?;
+    let spec = pod.spec.as_ref()?;
+    let mut containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let container = containers.find(|container| container.name == name);
+    Some((name, container.and_then(|container| container.image.as_deref()), message))
+}
+
+/// What to do about a container that a kubelet would not make.
+fn configuration((name, _, message): (&str, Option<&str>, &str)) -> String {
+    let says = |part: &str| message.contains(part);
+    let name = super::step_name(name);
+    if says("secret \"")
+        || says("configmap \"")
+        || says("couldn't find key")
+        || says("non-existent")
+    {
+        "see that the files hold every Secret and ConfigMap that the steps name, with its keys"
+            .into()
+    } else if says("missing value for ") {
+        format!("give {name} a value for the variables that its subPathExpr names")
+    } else if says("non-root") || says("runAsNonRoot") {
+        format!("give {name} a securityContext.runAsUser other than 0, or do without runAsNonRoot")
+    } else if says("MountVolume.SetUp") {
+        // Told of the first container, whichever mounts it.
+        format!(
+            "mend the volume in the strategy, or what Build or BuildRun put in its place: {message}"
+        )
+    } else {
+        format!(
+            "mend this of {name} in the strategy or what it takes from Build and BuildRun: {message}"
+        )
+    }
 }
 
 #[cfg(test)]
@@ -323,7 +376,11 @@ mod tests {
     }
 
     fn text(status: &BuildRunStatus, kept: Option<&str>) -> String {
-        summary(&Ending { status, image: "example.com/app:1", loaded: false, kept }, false)
+        text_of(status, &Pod::default(), kept)
+    }
+
+    fn text_of(status: &BuildRunStatus, pod: &Pod, kept: Option<&str>) -> String {
+        summary(&Ending { status, pod, image: "example.com/app:1", loaded: false, kept }, false)
     }
 
     #[test]
@@ -378,8 +435,8 @@ mod tests {
             ("StepOutOfMemory", "spec.stepResources"),
             ("TaskRunImagePullFailed", "podman login"),
             ("VulnerabilitiesFound", "spec.output.vulnerabilityScan"),
-            ("CreateContainerConfigError", "every Secret and ConfigMap"),
-            ("PodCreationFailed", "slipway explain"),
+            ("CreateContainerConfigError", "slipway explain"),
+            ("PodCreationFailed", "command, image or mounts"),
             ("InitContainerFailed", "[prepare]"),
             ("PodEvicted", "[the step]"),
         ] {
@@ -389,6 +446,45 @@ mod tests {
         assert!(!text(&status("BuildRunCanceled", "why", &json!({})), None).contains("next"));
         let nothing = text(&BuildRunStatus::default(), None);
         assert!(nothing.starts_with("not built: nothing is known"), "{nothing}");
+    }
+
+    #[test]
+    fn what_to_do_next_follows_from_what_keeps_the_container() {
+        let of = |reason: &str, image: &str, message: &str| {
+            let pod = json!({
+                "spec": { "containers": [{ "name": "step-a" }, { "name": "step-b", "image": image }] },
+                "status": { "containerStatuses": [
+                    { "name": "step-a", "image": "", "imageID": "", "ready": false, "restartCount": 0 },
+                    { "name": "step-b", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                      "state": { "waiting": { "reason": "why", "message": message } } },
+                ] },
+            });
+            let pod = serde_json::from_value(pod).unwrap();
+            let text = text_of(&status(reason, "why", &json!({})), &pod, None);
+            text.lines().find_map(|line| line.strip_prefix("  next    ")).unwrap().to_owned()
+        };
+        let secrets = "every Secret and ConfigMap";
+        for (message, next) in [
+            ("secret \"login\" not found", secrets),
+            ("couldn't find key a in ConfigMap ci/b", secrets),
+            (
+                "MountVolume.SetUp failed for volume \"v\" : references non-existent secret key: k",
+                secrets,
+            ),
+            ("missing value for NOPE", "give b a value for the variables"),
+            ("container has runAsNonRoot and image will run as root", "give b a securityContext"),
+            ("subPath .. of volume v at /x must not", "mend this of b in the strategy"),
+            ("subPath .. of volume v at /x must not", ": subPath .. of volume v at /x"),
+            ("MountVolume.SetUp failed for volume \"v\" : no", "mend the volume in the strategy"),
+        ] {
+            let found = of("CreateContainerConfigError", "busybox", message);
+            assert!(found.contains(next), "{found}");
+        }
+        let missing = "Back-off pulling image";
+        let found = of("TaskRunImagePullFailed", DEFAULT_IMAGE, missing);
+        assert!(found.starts_with("hack/step load"), "{found}");
+        let found = of("TaskRunImagePullFailed", "busybox", missing);
+        assert!(found.contains("podman login"), "{found}");
     }
 
     #[test]
