@@ -18,36 +18,40 @@ pub struct Case {
 /// What may differ in every case.
 pub const ALWAYS: &[Differs] = &[
     Differs {
-        field: "*/seen/environment.KUBERNETES_*",
+        field: "/containers/*/seen/environment.KUBERNETES_*",
         why: "a cluster tells its pods where its services are",
     },
-    Differs { field: "*/seen/environment.container", why: "podman says its own name" },
+    Differs { field: "/containers/*/seen/environment.container", why: "podman says its own name" },
     Differs {
-        field: "*/seen/environment.TERM",
+        field: "/containers/*/seen/environment.TERM",
         why: "podman sets it, and its Docker API cannot be told otherwise",
     },
-    Differs { field: "*/seen/mount./proc*", why: "each engine masks what it finds dangerous" },
-    Differs { field: "*/seen/mount./sys*", why: "each engine masks what it finds dangerous" },
-    Differs { field: "*/seen/mount./dev*", why: "each engine has flags of its own for devices" },
-    Differs { field: "*/seen/mount./run/.containerenv", why: "podman's own file" },
-    Differs { field: "*/seen/mount./run", why: READ_ONLY_PLACES },
-    Differs { field: "*/seen/mount./tmp", why: READ_ONLY_PLACES },
-    Differs { field: "*/seen/mount./var/tmp", why: READ_ONLY_PLACES },
-    Differs { field: "*/seen/mount./etc/host*", why: "each engine writes it in a way of its own" },
+    Differs { field: "/containers/*/seen/mount./proc/interrupts", why: MASKED },
+    Differs { field: "/containers/*/seen/mount./proc/keys", why: MASKED },
+    Differs { field: "/containers/*/seen/mount./proc/timer_list", why: MASKED },
+    Differs { field: "/containers/*/seen/mount./sys/dev/block", why: MASKED },
+    Differs { field: "/containers/*/seen/mount./dev", why: DEVICES },
+    Differs { field: "/containers/*/seen/mount./dev/shm", why: DEVICES },
+    Differs { field: "/containers/*/seen/mount./run/.containerenv", why: "podman's own file" },
+    Differs { field: "/containers/*/seen/mount./run", why: READ_ONLY_PLACES },
+    Differs { field: "/containers/*/seen/mount./tmp", why: READ_ONLY_PLACES },
+    Differs { field: "/containers/*/seen/mount./var/tmp", why: READ_ONLY_PLACES },
+    Differs { field: "/containers/*/seen/mount./etc/hostname", why: WRITTEN },
+    Differs { field: "/containers/*/seen/mount./etc/hosts", why: WRITTEN },
+    Differs { field: "/containers/*/seen/mount./etc/resolv.conf", why: WRITTEN },
     Differs {
-        field: "*/seen/mount./etc/resolv.conf",
-        why: "each engine writes it in a way of its own",
-    },
-    Differs {
-        field: "*/seen/mount./etc/passwd",
+        field: "/containers/*/seen/mount./etc/passwd",
         why: "the image's own file is bound over itself, so that podman adds nobody",
     },
     Differs {
-        field: "*/seen/mount./etc/group",
+        field: "/containers/*/seen/mount./etc/group",
         why: "the image's own file is bound over itself, so that podman adds nobody",
     },
-    Differs { field: "*/seen/path./", why: ROOT_DIRECTORY },
+    Differs { field: "/containers/*/seen/path./", why: ROOT_DIRECTORY },
 ];
+const MASKED: &str = "each engine masks what it finds dangerous";
+const DEVICES: &str = "each engine has flags and sizes of its own for devices";
+const WRITTEN: &str = "each engine writes it in a way of its own";
 const READ_ONLY_PLACES: &str =
     "podman would make it writable on a read-only root; here it is mounted read-only";
 pub const ROOT_DIRECTORY: &str =
@@ -93,9 +97,15 @@ const STRATEGY_MANAGED: &str = "buildah-strategy-managed-push";
 const SHIPWRIGHT_MANAGED: &str = "buildah-shipwright-managed-push";
 
 const BUILT_TWICE: &[Differs] = &[
-    Differs { field: "*/results/shp-image-digest", why: "buildah writes the time into its images" },
+    Differs {
+        field: "/containers/*/results/shp-image-digest",
+        why: "buildah writes the time into its images",
+    },
     Differs { field: "/status/output/digest", why: "buildah writes the time into its images" },
-    Differs { field: "*/results/shp-image-size", why: "a time compresses well or badly" },
+    Differs {
+        field: "/containers/*/results/shp-image-size",
+        why: "a time compresses well or badly",
+    },
     Differs { field: "/status/output/size", why: "a time compresses well or badly" },
     Differs {
         field: "/containers/step-*/log/*",
@@ -303,7 +313,8 @@ pub fn empty_image(_: Side, namespace: &str) -> Case {
     let look =
         shell("look", &format!("stat -c '%u:%g %a' /workspace/copied/slipway-step; {PROBE}"));
     let hard = [copy, look].map(|step| with(step, "securityContext", hardened.clone()));
-    steps(namespace, &hard).but(&[Differs { field: "*/step-look/seen/unshare", why: PROFILE }])
+    steps(namespace, &hard)
+        .but(&[Differs { field: "/containers/step-look/seen/unshare", why: PROFILE }])
 }
 
 /// Takes more memory than there is.
@@ -324,7 +335,7 @@ pub fn survivor(_: Side, namespace: &str) -> Case {
 
 pub fn timeout(_: Side, namespace: &str) -> Case {
     const EITHER: &[Differs] = &[Differs {
-        field: "/containers/step-later/*",
+        field: "/containers/step-later/**",
         why: "told itself, or woken by the one before, whichever comes first",
     }];
     let long = shell("long", "echo long; exec sleep 1000");
@@ -353,7 +364,7 @@ pub fn without_strategy_user(mut case: Case) -> Case {
 // --- what cannot start ------------------------------------------------------------------------------------------------------------------
 
 const NOTHING_STARTS: &[Differs] = &[Differs {
-    field: "/containers/*",
+    field: "/containers/**",
     why: "a kubelet starts what it can; here nothing starts where something cannot",
 }];
 

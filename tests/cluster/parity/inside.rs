@@ -73,9 +73,9 @@ pub fn identities(_: Side, namespace: &str) -> Case {
         ],
     )
     .but(&[
-        Differs { field: "*/step-confined/seen/unshare", why: PROFILE },
+        Differs { field: "/containers/step-confined/seen/unshare", why: PROFILE },
         Differs {
-            field: "*/step-added/seen/status.CapBnd",
+            field: "/containers/step-added/seen/status.CapBnd",
             why: "podman would give it to the user at once, and a cluster does not: the run says so",
         },
     ])
@@ -105,9 +105,9 @@ pub fn root_identities(_: Side, namespace: &str) -> Case {
         ],
     )
     .but(&[
-        Differs { field: "*/step-confined/seen/unshare", why: PROFILE },
-        Differs { field: "*/step-none/seen/root-filesystem", why: ROOT_DIRECTORY },
-        Differs { field: "*/step-one/seen/root-filesystem", why: ROOT_DIRECTORY },
+        Differs { field: "/containers/step-confined/seen/unshare", why: PROFILE },
+        Differs { field: "/containers/step-none/seen/root-filesystem", why: ROOT_DIRECTORY },
+        Differs { field: "/containers/step-one/seen/root-filesystem", why: ROOT_DIRECTORY },
     ])
 }
 

@@ -14,7 +14,7 @@ use super::super::harness::statuses;
 /// Path of a field and its value, such as `/containers/step-a/seen/uid`.
 pub type Report = BTreeMap<String, String>;
 
-/// A field that need not be the same on both sides; `*` in its path stands for anything.
+/// A field that need not be the same on both sides. In its path `*` stands for anything but a slash, `**` for anything.
 #[derive(Clone, Copy)]
 pub struct Differs {
     pub field: &'static str,
@@ -112,13 +112,27 @@ pub fn differences(cluster: &Report, local: &Report, allowed: &[Differs]) -> Str
 }
 
 fn matches(pattern: &str, path: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == path,
-        Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| {
-            rest.char_indices()
-                .map(|(at, _)| at)
-                .chain([rest.len()])
-                .any(|at| matches(after, &rest[at..]))
-        }),
+    let Some((before, after)) = pattern.split_once('*') else { return pattern == path };
+    let Some(rest) = path.strip_prefix(before) else { return false };
+    let (after, most) = match after.strip_prefix('*') {
+        Some(after) => (after, rest.len()),
+        None => (after, rest.find('/').unwrap_or(rest.len())),
+    };
+    (0..=most).filter_map(|at| rest.get(at..)).any(|rest| matches(after, rest))
+}
+
+#[test]
+fn a_star_stays_within_a_name_and_two_do_not() {
+    for (pattern, path, expected) in [
+        ("/containers/*/seen/mount./tmp", "/containers/step-a/seen/mount./tmp", true),
+        ("/containers/*/seen/mount./tmp", "/containers/step-a/seen/mount./var/tmp", false),
+        ("/containers/*/seen/mount./dev", "/containers/step-a/seen/mount./dev/shm", false),
+        ("*/seen/uid", "/containers/step-a/seen/uid", false),
+        ("/containers/**", "/containers/step-a/log/0", true),
+        ("/pod/*", "/pod/reason", true),
+        ("/pod/*", "/pod/reason/more", false),
+        ("/a*b*", "/aäbc", true),
+    ] {
+        assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
     }
 }
