@@ -166,6 +166,8 @@ fn set_up(
         if !directory.is_dir() {
             problems.push(format!("--source {}: is no directory", directory.display()));
         }
+        let faults = local::ignore_faults(directory).into_iter();
+        problems.extend(faults.map(|fault| format!("{:#}", anyhow::Error::new(fault))));
         local::take_working_copy(files, buildrun);
     }
     problems

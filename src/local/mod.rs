@@ -44,3 +44,4 @@ pub use play::{Play, Played, Stop, play};
 pub use pulls::fetch_images;
 pub use read::{Document, ReadError, read};
 pub use secret_directory::{SecretError, secret_argument, secret_from_directory};
+pub use source_archive::ignore_faults;

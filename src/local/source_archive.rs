@@ -11,7 +11,7 @@ use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use ignore::{Walk, WalkBuilder};
+use ignore::{DirEntry, Walk, WalkBuilder};
 use tar::{Builder, EntryType, Header};
 
 /// Name of the files that say what stays here.
@@ -84,9 +84,8 @@ pub fn source_archive(
     for entry in walk(directory) {
         let listing = |source| SourceError::List { path: directory.to_owned(), source };
         let entry = entry.map_err(listing)?;
-        if let Some(source) = entry.error() {
-            let path = entry.path().join(IGNORE_FILE);
-            return Err(SourceError::Ignore { path, source: source.clone() });
+        if let Some(fault) = ignore_fault(&entry) {
+            return Err(fault);
         }
         let path = entry.path();
         let Some(name) =
@@ -120,6 +119,17 @@ pub fn source_archive(
         .flush()
         .map_err(SourceError::Write)?;
     Ok(left_out)
+}
+
+/// What is wrong with the ignore files of a working copy; whatever else is, shows once it is packed.
+pub fn ignore_faults(directory: &Path) -> Vec<SourceError> {
+    let faults = walk(directory).flatten().filter_map(|entry| ignore_fault(&entry));
+    faults.collect()
+}
+
+fn ignore_fault(entry: &DirEntry) -> Option<SourceError> {
+    let source = entry.error()?.clone();
+    Some(SourceError::Ignore { path: entry.path().join(IGNORE_FILE), source })
 }
 
 fn walk(directory: &Path) -> Walk {
@@ -396,5 +406,20 @@ mod tests {
         let directory = directory(&[(".shpignore", "a{b\n"), ("x", "")]);
         let error = source_archive(directory.path(), 0, 0, io::sink()).unwrap_err();
         assert!(matches!(error, SourceError::Ignore { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn every_ignore_file_is_judged_before_anything_is_packed() {
+        let directory = directory(&[
+            (".shpignore", "x\n"),
+            ("a/.shpignore", "ok\na{b\n"),
+            ("b/.shpignore", "{z\n"),
+        ]);
+        let faults = ignore_faults(directory.path());
+        let faults: Vec<_> =
+            faults.into_iter().map(|fault| format!("{:#}", anyhow::Error::new(fault))).collect();
+        let [first, second] = &faults[..] else { panic!("{faults:?}") };
+        assert!(first.contains("a/.shpignore") && first.contains("line 2"), "{first}");
+        assert!(second.contains("b/.shpignore") && second.contains("line 1"), "{second}");
     }
 }

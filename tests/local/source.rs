@@ -43,6 +43,17 @@ fn a_working_copy_arrives_as_it_is() {
 }
 
 #[test]
+fn an_ignore_file_that_says_nothing_is_refused_before_anything_is_made() {
+    let user = User::root();
+    user.write("copy/.shpignore", "# what stays\na{b\n");
+    user.run(&from_git("true").text(), &["--source", "copy"])
+        .expect(2)
+        .says("copy/.shpignore")
+        .says("line 2");
+    user.expect_nothing_made();
+}
+
+#[test]
 fn a_large_working_copy_arrives_whole() {
     let user = User::root();
     let mut bytes = vec![0_u8; 24 << 20];
