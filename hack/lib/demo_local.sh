@@ -18,21 +18,12 @@ demo_local() {
 # --- the engine -------------------------------------------------------------------------------------------------------------------
 
 demo_engine() {
-    local candidate
-    local -a candidates=("${DOCKER_HOST:-}")
-    if [ -z "${DOCKER_HOST:-}" ]; then
-        candidates=(unix:///var/run/docker.sock "unix://$HOME/.docker/run/docker.sock" "unix://${XDG_RUNTIME_DIR:-/run/user/$UID}/docker.sock"
-            "unix://${XDG_RUNTIME_DIR:-/run/user/$UID}/podman/podman.sock" unix:///run/podman/podman.sock)
-    fi
     if [ -z "$own" ]; then
         need_packages ca-certificates curl
-        for candidate in "${candidates[@]}"; do
-            if engine_answers "$candidate"; then
-                engine=$candidate
-                agree "loads the image $(demo_step_image) into the engine $engine unless it is there, and runs a build with it"
-                return
-            fi
-        done
+        if engine=$(engine_find); then
+            agree "loads the image of the supporting steps into the engine $engine unless it is there, and runs a build with it"
+            return
+        fi
         [ -z "${DOCKER_HOST:-}" ] || fail "no engine answers at DOCKER_HOST, which is $DOCKER_HOST; start it, or unset the variable"
     fi
     own=yes
@@ -74,62 +65,33 @@ demo_engine_end() {
 # --- images -----------------------------------------------------------------------------------------------------------------------
 
 demo_build() {
-    say 'slipway and the program of its supporting steps'
+    say 'slipway'
     need_packages binutils ca-certificates curl gcc libc6-dev skopeo
     if [ -n "$own" ]; then
         need_packages "${podman_packages[@]}"
     fi
     cargo build --locked --bin slipway
     slipway=${CARGO_TARGET_DIR:-$PWD/target}/debug/slipway
-    step=$(hack/step)
 }
 
-demo_step_image() {
-    echo "slipway.dev/step:$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)"
-}
-
-# Enough for "hello", and made in no time: fetching sources also takes git, which base-images/Containerfile installs. An engine of our
-# own may have no way to where busybox is published, so it gets Debian's.
+# An engine of our own may have no way to where busybox is published, so it gets Debian's.
 demo_images() {
-    local root=$scratch/images busybox applet
-    if [ -n "$own" ] || ! engine_has "$engine" "$(demo_step_image)"; then
-        say "the image $(demo_step_image), with nothing but slipway-step in it"
-        mkdir -p "$root"/step/{etc,tmp,shared-home,usr/local/bin}
-        chmod 1777 "$root"/step/{tmp,shared-home}
-        install -m 0755 "$step" "$root/step/usr/local/bin/slipway-step"
-        echo 'shp:x:1000:1000:shp:/shared-home:/sbin/nologin' >"$root/step/etc/passwd"
-        echo 'shp:x:1000' >"$root/step/etc/group"
-        demo_image step "$(demo_step_image)" '"Entrypoint": ["/usr/local/bin/slipway-step"], "User": "1000:1000", "Env": ["HOME=/shared-home"]'
-    fi
+    local root=$scratch/busybox busybox applet
+    say 'the image of the supporting steps'
+    hack/step load "$engine"
     if [ -n "$own" ]; then
         busybox=$(unpacked_package busybox-static)/bin/busybox
-        mkdir -p "$root"/busybox/{bin,etc,root,tmp}
-        chmod 1777 "$root/busybox/tmp"
-        install -m 0755 "$busybox" "$root/busybox/bin/busybox"
+        mkdir -p "$root"/{bin,etc,root,tmp}
+        chmod 1777 "$root/tmp"
+        install -m 0755 "$busybox" "$root/bin/busybox"
         for applet in $("$busybox" --list); do
-            [ "$applet" = busybox ] || ln -s busybox "$root/busybox/bin/$applet"
+            [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
         done
-        echo 'root:x:0:0:root:/root:/bin/sh' >"$root/busybox/etc/passwd"
-        echo 'root:x:0:' >"$root/busybox/etc/group"
-        demo_image busybox docker.io/library/busybox:1.37 '"Cmd": ["sh"], "Env": ["PATH=/bin"]'
+        echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+        echo 'root:x:0:' >"$root/etc/group"
+        engine_pack "$root" docker.io/library/busybox:1.37 '"Cmd": ["sh"], "Env": ["PATH=/bin"]'
+        engine_load "$engine" "$root.archive.tar"
     fi
-}
-
-# Packs a directory as an image of one layer, in the form that every engine loads.
-demo_image() { # directory reference configuration
-    local archive=$scratch/images/$1.archive architecture
-    case $(uname -m) in
-    x86_64) architecture=amd64 ;;
-    aarch64) architecture=arm64 ;;
-    *) architecture=$(uname -m) ;;
-    esac
-    mkdir "$archive"
-    tar --create --file "$archive/layer.tar" --directory "$scratch/images/$1" --owner 0 --group 0 --numeric-owner .
-    printf '{"architecture": "%s", "os": "linux", "config": {%s}, "rootfs": {"type": "layers", "diff_ids": ["sha256:%s"]}}' \
-        "$architecture" "$3" "$(sha256sum "$archive/layer.tar" | cut -d ' ' -f 1)" >"$archive/config.json"
-    printf '[{"Config": "config.json", "RepoTags": ["%s"], "Layers": ["layer.tar"]}]' "$2" >"$archive/manifest.json"
-    tar --create --file "$archive.tar" --directory "$archive" manifest.json config.json layer.tar
-    engine_load "$engine" "$archive.tar"
 }
 
 # --- the registry -----------------------------------------------------------------------------------------------------------------

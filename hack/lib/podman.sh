@@ -3,6 +3,7 @@
 #
 # podman_configure DIRECTORY writes the configuration; podman_words DIRECTORY prints how podman is called with it, a word a line.
 # engine_request ENGINE METHOD PATH [CURL-ARGUMENT…] asks any engine (unix://… or tcp://…), engine_has and engine_load are about its images.
+# engine_find prints the engine that the user has; engine_pack makes an image that every engine loads.
 #
 # Invariant: nothing of the machine's own podman is read or written: not its storage, locks, networks, registries or policy.
 
@@ -72,6 +73,23 @@ engine_answers() { # engine
     engine_request "$1" GET /_ping --max-time 10 >/dev/null 2>&1
 }
 
+# DOCKER_HOST and nothing else where it is set.
+engine_find() {
+    local candidate
+    local -a candidates=("${DOCKER_HOST:-}")
+    if [ -z "${DOCKER_HOST:-}" ]; then
+        candidates=(unix:///var/run/docker.sock "unix://$HOME/.docker/run/docker.sock" "unix://${XDG_RUNTIME_DIR:-/run/user/$UID}/docker.sock"
+            "unix://${XDG_RUNTIME_DIR:-/run/user/$UID}/podman/podman.sock" unix:///run/podman/podman.sock)
+    fi
+    for candidate in "${candidates[@]}"; do
+        if engine_answers "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
 engine_has() { # engine reference
     engine_request "$1" GET "/images/$2/json" >/dev/null 2>&1
 }
@@ -84,4 +102,20 @@ engine_load() { # engine archive
         echo "engine: $2 could not be loaded into $1: $answer" >&2
         return 1
     }
+}
+
+# Packs a directory as an image of one layer, DIRECTORY.archive.tar.
+engine_pack() { # directory reference configuration
+    local archive=$1.archive architecture
+    case $(uname -m) in
+    x86_64) architecture=amd64 ;;
+    aarch64) architecture=arm64 ;;
+    *) architecture=$(uname -m) ;;
+    esac
+    mkdir "$archive"
+    tar --create --file "$archive/layer.tar" --directory "$1" --owner 0 --group 0 --numeric-owner .
+    printf '{"architecture": "%s", "os": "linux", "config": {%s}, "rootfs": {"type": "layers", "diff_ids": ["sha256:%s"]}}' \
+        "$architecture" "$3" "$(sha256sum "$archive/layer.tar" | cut -d ' ' -f 1)" >"$archive/config.json"
+    printf '[{"Config": "config.json", "RepoTags": ["%s"], "Layers": ["layer.tar"]}]' "$2" >"$archive/manifest.json"
+    tar --create --file "$archive.tar" --directory "$archive" manifest.json config.json layer.tar
 }

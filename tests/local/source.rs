@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::harness::{Documents, User, make_executable, output, sample, succeed};
+use super::harness::{Documents, User, make_executable, output, sample, succeed, variable};
 
 fn from_git(script: &str) -> Documents {
     let mut documents =
@@ -82,6 +82,23 @@ fn an_image_goes_into_the_engine() {
     let loaded = loaded.expect(0);
     assert_eq!(loaded.stdout, format!("{image}\n"), "its name in the engine");
     assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    user.expect_nothing_left();
+}
+
+#[test]
+fn the_readmes_first_command_builds_an_image() {
+    let directory = env!("CARGO_MANIFEST_DIR");
+    let readme = std::fs::read_to_string(format!("{directory}/README.md")).unwrap();
+    let mut lines = readme.lines().map(|line| line.trim_start_matches("$ "));
+    let line = lines.find(|line| line.starts_with("slipway ")).unwrap();
+    assert!(line.starts_with("slipway run "), "{line}");
+    let user = User::root();
+    let engine = variable("SLIPWAY_ENGINE");
+    let mut slipway = user.slipway();
+    slipway.args(line.split_whitespace().skip(1)).current_dir(directory).env("DOCKER_HOST", engine);
+    let image = succeed(&mut slipway);
+    assert_eq!(image, "registry.example.com/examples/hello:latest\n");
+    succeed(&mut user.podman(&["image", "rm", image.trim()]));
     user.expect_nothing_left();
 }
 

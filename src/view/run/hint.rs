@@ -5,8 +5,8 @@ use crate::view::one_line;
 /// Printed below the help of `slipway run`.
 pub const EXAMPLES: &str = "\
 Examples:
-  slipway run -f samples/hello
-  slipway run -f strategy.yaml build.yaml --source . --load
+  slipway run -f samples/hello --load
+  slipway run -f strategy.yaml build.yaml --source .
   slipway run -f . --buildrun nightly --param verbose=true --secret push=./credentials
   image=$(slipway run -f .)
   slipway run -f . -o json | jq .buildrun.status.output
