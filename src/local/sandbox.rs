@@ -159,7 +159,8 @@ impl Sandbox {
                 Ok(stat) => stat.link_target,
                 Err(error) if is_absent(&error) => return Ok(None),
                 Err(source) => {
-                    return Err(LocalError::Engine { what: format!("look at {next}"), source });
+                    // The path may come of a Secret.
+                    return Err(LocalError::Engine { what: "look at a subPath".into(), source });
                 }
             };
             match target.strip_prefix(volume) {
