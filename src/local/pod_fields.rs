@@ -46,7 +46,7 @@ pub fn variable_field(pod: &Pod, path: &str) -> Result<String, ConfigError> {
     let spec = pod.spec.as_ref();
     let status = pod.status.as_ref();
     let value = match path {
-        "spec.nodeName" => spec.and_then(|spec| spec.node_name.clone()),
+        "spec.nodeName" | "spec.host" => spec.and_then(|spec| spec.node_name.clone()),
         "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.clone()),
         "status.hostIP" => status.and_then(|status| status.host_ip.clone()),
         "status.hostIPs" => status.map(|status| {
@@ -155,6 +155,7 @@ mod tests {
         }
         for (path, expected) in [
             ("spec.nodeName", "node"),
+            ("spec.host", "node"),
             ("spec.serviceAccountName", "builder"),
             ("status.hostIP", "10.0.0.1"),
             ("status.podIP", "10.1.0.2"),

@@ -35,7 +35,8 @@ use super::{expand, refusals, step};
         { "name": "G", "valueFrom": { "fieldRef": { "fieldPath": "metadata.labels" } } },
         { "name": "H", "valueFrom": { "fieldRef": { "fieldPath": "metadata.labels['a b']" } } },
         { "name": "I", "valueFrom": { "resourceFieldRef": { "resource": "limits.disk" } } },
-        { "name": "J", "valueFrom": { "secretKeyRef": { "name": "s", "key": "" } } }] })),
+        { "name": "J", "valueFrom": { "secretKeyRef": { "name": "s", "key": "" } } },
+        { "name": "K", "valueFrom": { "fieldRef": { "fieldPath": "metadata.labels['Example.com/a']" } } }] })),
     &["BuildStrategy s: spec.steps[0].env[0].name: Required value",
       r#"BuildStrategy s: spec.steps[0].env[1].name: Invalid value: "A=B": a valid environment variable name must consist only of printable ASCII characters other than '='"#,
       "BuildStrategy s: spec.steps[0].env[2].valueFrom: must specify one of: `configMapKeyRef`, `fieldRef`, `fileKeyRef`, `resourceFieldRef` or `secretKeyRef`",
@@ -45,7 +46,8 @@ use super::{expand, refusals, step};
       r#"BuildStrategy s: spec.steps[0].env[6].valueFrom.fieldRef.fieldPath: Unsupported value: "metadata.labels": supported values: "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs""#,
       r#"BuildStrategy s: spec.steps[0].env[7].valueFrom.fieldRef.fieldPath: Invalid value: "a b": <qualified>"#,
       r#"BuildStrategy s: spec.steps[0].env[8].valueFrom.resourceFieldRef.resource: Unsupported value: "limits.disk": supported values: "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory""#,
-      "BuildStrategy s: spec.steps[0].env[9].valueFrom.secretKeyRef.key: Required value"])]
+      "BuildStrategy s: spec.steps[0].env[9].valueFrom.secretKeyRef.key: Required value",
+      r#"BuildStrategy s: spec.steps[0].env[10].valueFrom.fieldRef.fieldPath: Invalid value: "Example.com/a": prefix part <subdomain>"#])]
 #[case::variable_of_the_build(json!({ "build": { "env": [{ "name": "A", "valueFrom": {} }] } }),
     &["Build b: spec.env[0].valueFrom: must specify one of: `configMapKeyRef`, `fieldRef`, `fileKeyRef`, `resourceFieldRef` or `secretKeyRef`"])]
 #[case::variable_of_the_run(json!({ "run": { "env": [{ "name": "A", "valueFrom": { "fieldRef": { "fieldPath": "x" } } }] } }),
@@ -130,11 +132,11 @@ fn a_pod_that_kubernetes_accepts_is_accepted() {
     let patch = json!({ "strategy": {
         "securityContext": { "runAsUser": 0, "runAsGroup": 0 },
         "volumes": [{ "name": "cache", "overridable": true },
-            { "name": "d", "downwardAPI": { "items": [{ "path": "a", "fieldRef": { "fieldPath": "metadata.annotations['example.com/a']" } }, { "path": "b", "resourceFieldRef": { "containerName": "step-build", "resource": "limits.hugepages-2Mi" } }] } },
+            { "name": "d", "downwardAPI": { "items": [{ "path": "a", "fieldRef": { "fieldPath": "metadata.annotations['Example.com/owner']" } }, { "path": "b", "resourceFieldRef": { "containerName": "step-build", "resource": "limits.hugepages-2Mi" } }] } },
             { "name": "h", "hostPath": { "path": "/a..b" } }],
         "steps": [{ "name": "build", "image": "Registry.example.com:5000/a:$(params.tag)", "command": ["a"],
             "securityContext": { "runAsNonRoot": true, "runAsUser": 1, "privileged": true, "allowPrivilegeEscalation": true, "seccompProfile": { "type": "Localhost", "localhostProfile": "a/p.json" } },
-            "env": [{ "name": "a.b-c d", "valueFrom": { "fieldRef": { "fieldPath": "metadata.labels['a']" } } }, { "name": "B", "value": "", "valueFrom": { "resourceFieldRef": { "resource": "limits.cpu" } } }],
+            "env": [{ "name": "a.b-c d", "valueFrom": { "fieldRef": { "fieldPath": "metadata.labels['a']" } } }, { "name": "HOST", "valueFrom": { "fieldRef": { "fieldPath": "spec.host" } } }, { "name": "B", "value": "", "valueFrom": { "resourceFieldRef": { "resource": "limits.cpu" } } }],
             "resources": { "limits": { "cpu": "0", "hugepages-2Mi": "0", "example.com/gpu": "1" } },
             "volumeMounts": [{ "name": "cache", "mountPath": "/a", "subPath": "a..b/$(params.tag)", "mountPropagation": "Bidirectional" }] }],
         "parameters": [{ "name": "tag", "description": "", "default": "1" }] },

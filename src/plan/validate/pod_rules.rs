@@ -240,13 +240,17 @@ fn variable(of: &EnvVar, base: &str) -> Vec<Fault> {
 /// A field of the pod, or one label or annotation of it.
 fn pod_field(of: &ObjectFieldSelector, base: &str, known: &[&str]) -> Option<Fault> {
     let field = format!("{base}.fieldRef.fieldPath");
-    let path = of.field_path.as_str();
+    let path = match of.field_path.as_str() {
+        // The name that it once had, which still counts.
+        "spec.host" => "spec.nodeName",
+        path => path,
+    };
     if path.is_empty() {
         return Some((field, REQUIRED.into()));
     }
     if let Some(key) = subscript(path) {
-        let broken = qualified_name(key);
-        return (!broken.is_empty()).then(|| (field, invalid(key, &broken.join(", "))));
+        let broken = qualified_name(&key);
+        return (!broken.is_empty()).then(|| (field, invalid(&key, &broken.join(", "))));
     }
     if VARIABLE_FIELDS.contains(&path) || FILE_FIELDS.contains(&path) {
         return unsupported(field, path, known);
@@ -255,11 +259,13 @@ fn pod_field(of: &ObjectFieldSelector, base: &str, known: &[&str]) -> Option<Fau
     Some((field, invalid(path, &rule)))
 }
 
-/// The key in `metadata.labels['KEY']` or `metadata.annotations['KEY']`.
-fn subscript(path: &str) -> Option<&str> {
-    let labels = path.strip_prefix("metadata.labels");
-    let rest = labels.or_else(|| path.strip_prefix("metadata.annotations"))?;
-    rest.strip_prefix("['")?.strip_suffix("']")
+/// The key in `metadata.labels['KEY']` or `metadata.annotations['KEY']`, as it is judged: annotations have no case there.
+fn subscript(path: &str) -> Option<String> {
+    let key = |rest: &str| Some(rest.strip_prefix("['")?.strip_suffix("']")?.to_owned());
+    match path.strip_prefix("metadata.annotations") {
+        Some(rest) => key(rest).map(|key| key.to_lowercase()),
+        None => key(path.strip_prefix("metadata.labels")?),
+    }
 }
 
 fn pod_resource(of: &ResourceFieldSelector, base: &str) -> Option<Fault> {
