@@ -8,7 +8,7 @@ use super::checked::Checked;
 use super::layout::container_name;
 use super::loaded::{DEFAULT_NAMESPACE, Presence, Roots};
 use super::pod::expand;
-use super::pod_security::{Violation, violations};
+use super::pod_security::{MUST_BE_TRUE, Violation, violations};
 use super::refusal::{ObjectName, Refusal};
 use crate::api::{Build, BuildRun, Strategy, reasons};
 
@@ -23,52 +23,96 @@ pub fn admission(checked: &Checked, roots: &Roots) -> Vec<Refusal> {
         .flat_map(|spec| spec.volumes.iter().flatten())
         .map(|volume| volume.name.as_str())
         .collect();
+    let mut found = violations(&pod);
+    found.retain(|violation| violation.level <= enforces);
+    let mut faults: Vec<Fault<'_>> = Vec::new();
+    for violation in found.iter().filter(|violation| !is_for_root(violation, &found)) {
+        let (at, field) =
+            of_volume(violation, &volumes, checked, roots, strategy).unwrap_or_else(|| {
+                (ObjectName::of_strategy(strategy), of_step(violation, checked, strategy))
+            });
+        let Violation { control, message, .. } = violation;
+        let same = faults.iter_mut().find(|fault| {
+            (&fault.at, &fault.field, fault.control, fault.message)
+                == (&at, &field, control, message)
+        });
+        let container = violation.container.as_deref();
+        if let Some(fault) = same {
+            fault.containers.extend(container);
+        } else {
+            let containers = container.into_iter().collect();
+            faults.push(Fault { at, field, containers, control, message });
+        }
+    }
     let run = &roots.buildrun.metadata;
     let object = name(BuildRun::KIND, run.namespace.as_ref(), run.name.as_ref());
-    let refuse = |violation: &Violation| {
-        let (at, field) = of_volume(violation, &volumes, roots, strategy).unwrap_or_else(|| {
-            (ObjectName::of_strategy(strategy), of_step(violation, checked, strategy))
-        });
-        let namespace = run.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
-        let container = violation.container.as_deref();
-        let container = container.map(|name| format!("{name}: ")).unwrap_or_default();
-        let Violation { control, message, .. } = violation;
-        let level = enforces.word();
+    let namespace = run.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+    let level = enforces.word();
+    let refuse = |Fault { at, field, containers, control, message }| {
+        let containers = containers.join(", ");
+        let separator = if containers.is_empty() { "" } else { ": " };
         let message = format!(
-            "the namespace {namespace} enforces the Pod Security Standard {level}: {container}{control}: {message}"
+            "the namespace {namespace} enforces the Pod Security Standard {level}: {containers}{separator}{control}: {message}"
         );
         let reason = reasons::POD_ADMISSION_FAILED;
         Refusal { object: object.clone(), at, field, reason, message }
     };
-    let found = violations(&pod);
-    found.iter().filter(|violation| violation.level <= enforces).map(refuse).collect()
+    faults.into_iter().map(refuse).collect()
 }
 
-/// What a strategy step says, or the strategy for all of its steps and for those around them.
+/// One text, and all containers for which it is a fault.
+struct Fault<'a> {
+    at: ObjectName,
+    field: String,
+    containers: Vec<&'a str>,
+    control: &'static str,
+    message: &'a str,
+}
+
+/// Whether something is missing only because a container is root: another user would not need to say more.
+fn is_for_root(violation: &Violation, found: &[Violation]) -> bool {
+    let is_root =
+        |other: &Violation| other.control == "runAsUser" && other.container == violation.container;
+    violation.control == "runAsNonRoot"
+        && violation.message == MUST_BE_TRUE
+        && found.iter().any(is_root)
+}
+
+/// What a strategy says of itself or in a step, or what it says for all of its steps and for those around them.
 fn of_step(violation: &Violation, checked: &Checked, strategy: &Strategy) -> String {
+    if violation.field.starts_with("metadata.") {
+        return violation.field.clone();
+    }
     let all = || String::from("spec.securityContext");
     let named = |name: &str| Some(name) == violation.container.as_deref();
     let index = checked.steps.iter().position(|step| named(&container_name(&step.step.name)));
-    let Some(index) = index else { return all() };
-    let field = violation.field.split_once("].").map_or("", |(_, field)| field);
-    let context = strategy.spec().steps[index].security_context.as_ref();
+    let (_, field) = violation.field.split_once("].").unwrap_or_default();
+    let context = index.and_then(|index| strategy.spec().steps[index].security_context.as_ref());
     let is_own = context.is_some_and(|context| context.run_as_user.is_some());
-    if field == "securityContext.runAsUser" && !is_own {
-        return all() + ".runAsUser";
+    match index {
+        _ if field == "securityContext.runAsUser" && !is_own => all() + ".runAsUser",
+        Some(index) if !field.is_empty() => format!("spec.steps[{index}].{field}"),
+        _ => all(),
     }
-    format!("spec.steps[{index}].{field}")
 }
 
 /// Where a volume of the pod has its source: the run's before the Build's before the strategy's.
 fn of_volume(
     violation: &Violation,
     volumes: &[&str],
+    checked: &Checked,
     roots: &Roots,
     strategy: &Strategy,
 ) -> Option<(ObjectName, String)> {
     let (index, rest) = violation.field.strip_prefix("spec.volumes[")?.split_once(']')?;
     let wanted = *volumes.get(index.parse::<usize>().ok()?)?;
-    let last = |list: &[Volume]| list.iter().rposition(|volume| volume.name == wanted);
+    // The pod has the name with its values, the objects may have references in it.
+    let at = checked.volumes.iter().position(|volume| volume.name == wanted)?;
+    let declared = strategy.spec().volumes.get(at)?;
+    let is_overridable = declared.overridable == Some(true);
+    let last = |list: &[Volume]| {
+        list.iter().rposition(|volume| is_overridable && volume.name == declared.volume.name)
+    };
     let run = &roots.buildrun;
     let run_name =
         || name(BuildRun::KIND, run.metadata.namespace.as_ref(), run.metadata.name.as_ref());
@@ -84,7 +128,6 @@ fn of_volume(
         let build = name(Build::KIND, metadata.namespace.as_ref(), metadata.name.as_ref());
         return Some((build, format!("spec.volumes[{at}]{rest}")));
     }
-    let at = strategy.spec().volumes.iter().position(|volume| volume.volume.name == wanted)?;
     Some((ObjectName::of_strategy(strategy), format!("spec.volumes[{at}]{rest}")))
 }
 

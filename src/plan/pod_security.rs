@@ -354,6 +354,9 @@ fn profiles(scope: &Scope<'_>, found: &mut Found) {
     }
 }
 
+/// Of what a container has to say and does not.
+pub const MUST_BE_TRUE: &str = "must be true";
+
 fn is_confined(profile: &str) -> bool {
     ["RuntimeDefault", "Localhost"].contains(&profile)
 }
@@ -362,7 +365,7 @@ fn is_confined(profile: &str) -> bool {
 fn inherited(scope: &Scope<'_>, whole: &Scope<'_>, is_windows: bool, found: &mut Found) {
     let (path, name) = (&scope.path, scope.container);
     if scope.run_as_non_root.is_none() && whole.run_as_non_root != Some(true) {
-        found.restricted(name, "runAsNonRoot", format!("{path}.runAsNonRoot"), "must be true");
+        found.restricted(name, "runAsNonRoot", format!("{path}.runAsNonRoot"), MUST_BE_TRUE);
     }
     let pod_is_confined = whole.seccomp.is_some_and(|profile| is_confined(&profile.type_));
     if scope.seccomp.is_none() && !pod_is_confined && !is_windows {

@@ -26,6 +26,13 @@ fn golden_cases_are_judged_alike() {
         let has_run = documents.iter().any(|document| document.value["kind"] == "BuildRun");
         let chosen = expectations.buildrun.as_deref();
         let checkup = local::check(documents, &[], &settings, Timestamp::UNIX_EPOCH);
+        for Finding { field, .. } in &checkup.findings {
+            assert!(
+                !field.ends_with('.') && !field.starts_with('.'),
+                "{}: {field}",
+                case.display()
+            );
+        }
         let found = checkup.findings.iter().filter(|finding| {
             let object = &finding.object;
             let full =
