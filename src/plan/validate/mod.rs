@@ -14,6 +14,7 @@ mod steps;
 mod strategy;
 mod strategy_alone;
 mod texts;
+mod volume_rules;
 
 use std::collections::BTreeSet;
 
