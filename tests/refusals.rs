@@ -106,9 +106,12 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
 const QUALIFIED_NAME: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
-/// Stands for the three long rules in expectations.
+const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
+
+/// Stands for the long rules in expectations.
 fn expand(text: &str) -> String {
     text.replace("<label>", LABEL_VALUE)
+        .replace("<mode>", MODE)
         .replace("<qualified>", QUALIFIED_NAME)
         .replace("<subdomain>", SUBDOMAIN)
 }

@@ -25,6 +25,8 @@ use super::{expand, refusals, step};
     &[r#"BuildStrategy s: spec.steps[0].securityContext.appArmorProfile.localhostProfile: Invalid value: "p": can only be set when AppArmor type is Localhost"#])]
 #[case::proc_mount(step(&json!({ "securityContext": { "procMount": "Masked" } })),
     &[r#"BuildStrategy s: spec.steps[0].securityContext.procMount: Unsupported value: "Masked": supported values: "Default", "Unmasked""#])]
+#[case::unmasked(step(&json!({ "securityContext": { "procMount": "Unmasked" } })),
+    &[r#"BuildStrategy s: spec.steps[0].securityContext.procMount: Invalid value: "Unmasked": `hostUsers` must be false to use `Unmasked`"#])]
 #[case::variables(step(&json!({ "env": [
         { "name": "" },
         { "name": "A=B", "value": "x" },
@@ -59,14 +61,18 @@ use super::{expand, refusals, step};
         { "name": "cache", "mountPath": "/d", "subPath": "a", "subPathExpr": "b" },
         { "name": "cache", "mountPath": "/e", "mountPropagation": "Bidirectional" },
         { "name": "cache", "mountPath": "/f", "mountPropagation": "Both" },
-        { "name": "cache", "mountPath": "/g", "recursiveReadOnly": "Yes" }] })),
+        { "name": "cache", "mountPath": "/g", "recursiveReadOnly": "Yes" },
+        { "name": "cache", "mountPath": "/h", "recursiveReadOnly": "Enabled" },
+        { "name": "cache", "mountPath": "/i", "recursiveReadOnly": "IfPossible", "readOnly": true, "mountPropagation": "HostToContainer" }] })),
     &[r#"BuildStrategy s: spec.steps[0].volumeMounts[0].subPath: Invalid value: "a/../b": must not contain '..'"#,
       r#"BuildStrategy s: spec.steps[0].volumeMounts[1].subPath: Invalid value: "/b": must be a relative path"#,
       r#"BuildStrategy s: spec.steps[0].volumeMounts[2].subPathExpr: Invalid value: "../$(A)": must not contain '..'"#,
       r#"BuildStrategy s: spec.steps[0].volumeMounts[3].subPathExpr: Invalid value: "b": subPathExpr and subPath are mutually exclusive"#,
       "BuildStrategy s: spec.steps[0].volumeMounts[4].mountPropagation: Forbidden: Bidirectional mount propagation is available only to privileged containers",
       r#"BuildStrategy s: spec.steps[0].volumeMounts[5].mountPropagation: Unsupported value: "Both": supported values: "Bidirectional", "HostToContainer", "None""#,
-      r#"BuildStrategy s: spec.steps[0].volumeMounts[6].recursiveReadOnly: Unsupported value: "Yes": supported values: "Disabled", "Enabled", "IfPossible""#])]
+      r#"BuildStrategy s: spec.steps[0].volumeMounts[6].recursiveReadOnly: Unsupported value: "Yes": supported values: "Disabled", "Enabled", "IfPossible""#,
+      "BuildStrategy s: spec.steps[0].volumeMounts[7].recursiveReadOnly: Forbidden: may only be specified when readOnly is true",
+      "BuildStrategy s: spec.steps[0].volumeMounts[8].recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified"])]
 #[case::volumes(json!({ "strategy": { "volumes": [
         { "name": "cache", "overridable": true, "emptyDir": {} },
         { "name": "a", "emptyDir": {}, "hostPath": { "path": "/a" } },
@@ -89,6 +95,39 @@ use super::{expand, refusals, step};
       r#"BuildStrategy s: spec.volumes[6].downwardAPI.items[1].fieldRef.fieldPath: Unsupported value: "spec.nodeName": supported values: "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid""#,
       r#"BuildStrategy s: spec.volumes[7].projected.sources[0].configMap.items[0].path: Invalid value: "/k": must be a relative path"#,
       "BuildStrategy s: spec.volumes[7].projected.sources[1].downwardAPI.items[0].path: Required value"])]
+#[case::modes(json!({ "strategy": { "volumes": [
+        { "name": "cache", "overridable": true, "emptyDir": {} },
+        { "name": "a", "secret": { "secretName": "s", "defaultMode": 1000, "items": [{ "key": "k", "path": "k", "mode": -1 }] } },
+        { "name": "b", "configMap": { "name": "m", "defaultMode": 512, "items": [{ "key": "k", "path": "k", "mode": 512 }] } },
+        { "name": "c", "downwardAPI": { "defaultMode": 512, "items": [{ "path": "p", "fieldRef": { "fieldPath": "metadata.name" }, "mode": 512 }] } },
+        { "name": "d", "projected": { "defaultMode": 512, "sources": [{ "secret": { "name": "s", "items": [{ "key": "k", "path": "k", "mode": 512 }] } }] } }] } }),
+    &["BuildStrategy s: spec.volumes[1].secret.defaultMode: Invalid value: 1000: <mode>",
+      "BuildStrategy s: spec.volumes[1].secret.items[0].mode: Invalid value: -1: <mode>",
+      "BuildStrategy s: spec.volumes[2].configMap.defaultMode: Invalid value: 512: <mode>",
+      "BuildStrategy s: spec.volumes[2].configMap.items[0].mode: Invalid value: 512: <mode>",
+      "BuildStrategy s: spec.volumes[3].downwardAPI.defaultMode: Invalid value: 512: <mode>",
+      "BuildStrategy s: spec.volumes[3].downwardAPI.items[0].mode: Invalid value: 512: <mode>",
+      "BuildStrategy s: spec.volumes[4].projected.defaultMode: Invalid value: 512: <mode>",
+      "BuildStrategy s: spec.volumes[4].projected.sources[0].secret.items[0].mode: Invalid value: 512: <mode>"])]
+#[case::projections(json!({ "strategy": { "volumes": [
+        { "name": "cache", "overridable": true, "emptyDir": {} },
+        { "name": "a", "secret": { "secretName": "s", "items": [{ "key": "", "path": "k" }] } },
+        { "name": "b", "downwardAPI": { "items": [{ "path": "p", "resourceFieldRef": { "resource": "limits.cpu" } }] } },
+        { "name": "c", "projected": { "sources": [
+            { "serviceAccountToken": { "path": "t", "expirationSeconds": 599 } },
+            { "serviceAccountToken": { "path": "", "expirationSeconds": 4_294_967_297_i64 } },
+            { "secret": { "name": "s", "items": [{ "key": "k", "path": "k" }] }, "configMap": { "name": "m", "items": [{ "key": "k", "path": "k" }] } },
+            { "downwardAPI": { "items": [{ "path": "k", "fieldRef": { "fieldPath": "metadata.name" } }] } }] } }] } }),
+    &["BuildStrategy s: spec.volumes[1].secret.items[0].key: Required value",
+      "BuildStrategy s: spec.volumes[2].downwardAPI.items[0].resourceFieldRef.containerName: Required value",
+      "BuildStrategy s: spec.volumes[3].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes",
+      "BuildStrategy s: spec.volumes[3].projected.sources[1].serviceAccountToken.expirationSeconds: Invalid value: 4294967297: may not specify a duration larger than 2^32 seconds",
+      "BuildStrategy s: spec.volumes[3].projected.sources[1].serviceAccountToken.path: Required value",
+      "BuildStrategy s: spec.volumes[3].projected.sources[2]: Forbidden: may not specify more than 1 volume type per source",
+      r#"BuildStrategy s: spec.volumes[3].projected.sources[2].configMap.items[0].path: Invalid value: "m": conflicting duplicate paths"#,
+      r#"BuildStrategy s: spec.volumes[3].projected.sources[3].downwardAPI.items[0].path: Invalid value: "k": conflicting duplicate paths"#])]
+#[case::claims(step(&json!({ "resources": { "claims": [{ "name": "gpu" }] } })),
+    &[r#"BuildStrategy s: spec.steps[0].resources.claims[0]: Not found: "gpu": must be one of the names in pod.spec.resourceClaims which is empty"#])]
 #[case::resources(step(&json!({ "resources": { "limits": { "cpu": "-1", "gpu": "1", "example.com/gpu": "1" }, "requests": { "memory": "-1Gi" } } })),
     &[r#"BuildStrategy s: spec.steps[0].resources.limits.cpu: Invalid value: "-1": must be greater than or equal to 0"#,
       r#"BuildStrategy s: spec.steps[0].resources.limits.gpu: Invalid value: "gpu": must be a standard resource for containers"#,
@@ -133,12 +172,15 @@ fn a_pod_that_kubernetes_accepts_is_accepted() {
         "securityContext": { "runAsUser": 0, "runAsGroup": 0 },
         "volumes": [{ "name": "cache", "overridable": true },
             { "name": "d", "downwardAPI": { "items": [{ "path": "a", "fieldRef": { "fieldPath": "metadata.annotations['Example.com/owner']" } }, { "path": "b", "resourceFieldRef": { "containerName": "step-build", "resource": "limits.hugepages-2Mi" } }] } },
+            { "name": "p", "projected": { "defaultMode": 511, "sources": [
+                { "serviceAccountToken": { "path": "t", "expirationSeconds": 600 } }, { "serviceAccountToken": { "path": "u", "expirationSeconds": 4_294_967_296_i64 } },
+                { "configMap": { "name": "m", "items": [{ "key": "k", "path": "a/k", "mode": 0 }] } }, { "configMap": { "name": "m", "items": [{ "key": "k", "path": "b/k" }] } }] } },
             { "name": "h", "hostPath": { "path": "/a..b" } }],
         "steps": [{ "name": "build", "image": "Registry.example.com:5000/a:$(params.tag)", "command": ["a"],
             "securityContext": { "runAsNonRoot": true, "runAsUser": 1, "privileged": true, "allowPrivilegeEscalation": true, "seccompProfile": { "type": "Localhost", "localhostProfile": "a/p.json" } },
             "env": [{ "name": "a.b-c d", "valueFrom": { "fieldRef": { "fieldPath": "metadata.labels['a']" } } }, { "name": "HOST", "valueFrom": { "fieldRef": { "fieldPath": "spec.host" } } }, { "name": "B", "value": "", "valueFrom": { "resourceFieldRef": { "resource": "limits.cpu" } } }],
             "resources": { "limits": { "cpu": "0", "hugepages-2Mi": "0", "example.com/gpu": "1" } },
-            "volumeMounts": [{ "name": "cache", "mountPath": "/a", "subPath": "a..b/$(params.tag)", "mountPropagation": "Bidirectional" }] }],
+            "volumeMounts": [{ "name": "p", "mountPath": "/p", "readOnly": true, "recursiveReadOnly": "Enabled" }, { "name": "cache", "mountPath": "/a", "subPath": "a..b/$(params.tag)", "mountPropagation": "Bidirectional" }] }],
         "parameters": [{ "name": "tag", "description": "", "default": "1" }] },
         "build": { "paramValues": null, "output": { "timestamp": "253402207200" } } });
     assert_eq!(refusals(&patch), Vec::<String>::new());

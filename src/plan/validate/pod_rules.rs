@@ -139,6 +139,10 @@ fn rights(context: &SecurityContext) -> Vec<Fault> {
     }
     let kind = context.proc_mount.as_deref().unwrap_or("Default");
     let field = "securityContext.procMount".to_owned();
+    if kind == "Unmasked" {
+        // Nothing that is written here can say so of the pod.
+        faults.push((field.clone(), invalid(kind, "`hostUsers` must be false to use `Unmasked`")));
+    }
     faults.extend(unsupported(field, kind, &["Default", "Unmasked"]));
     faults
 }
@@ -297,7 +301,17 @@ fn mount(
     faults.extend(unsupported(field, propagation, &["Bidirectional", "HostToContainer", "None"]));
     let how = of.recursive_read_only.as_deref().unwrap_or("Disabled");
     let field = format!("{base}.recursiveReadOnly");
-    faults.extend(unsupported(field, how, &["Disabled", "Enabled", "IfPossible"]));
+    faults.extend(unsupported(field.clone(), how, &["Disabled", "Enabled", "IfPossible"]));
+    if ["Enabled", "IfPossible"].contains(&how) {
+        let is_writable = of.read_only != Some(true);
+        let rules = [
+            (is_writable, "readOnly is true"),
+            (propagation != "None", "mountPropagation is None or not specified"),
+        ];
+        for (_, rule) in rules.into_iter().filter(|(is_broken, _)| *is_broken) {
+            faults.push((field.clone(), format!("Forbidden: may only be specified when {rule}")));
+        }
+    }
     faults
 }
 
@@ -316,6 +330,14 @@ fn resources(of: &ResourceRequirements) -> Vec<Fault> {
             };
             faults.push((format!("resources.{what}.{resource}"), message));
         }
+    }
+    for (index, claim) in of.claims.iter().flatten().enumerate() {
+        let field = format!("resources.claims[{index}]");
+        let rule = "must be one of the names in pod.spec.resourceClaims which is empty";
+        faults.push(match claim.name.as_str() {
+            "" => (field, REQUIRED.into()),
+            name => (field, format!("Not found: {}: {rule}", go_quote(name))),
+        });
     }
     faults
 }

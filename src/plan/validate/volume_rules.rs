@@ -4,9 +4,13 @@
 //!
 //! Cluster trust bundles and pod certificates are not judged: most clusters drop them.
 
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume};
+use std::collections::BTreeSet;
 
-use super::pod_rules::{FILE_FIELDS, Fault, REQUIRED, invalid, pod_field, pod_resource, unsupported};
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume, VolumeProjection};
+
+use super::pod_rules::{
+    FILE_FIELDS, Fault, REQUIRED, invalid, pod_field, pod_resource, unsupported,
+};
 use crate::plan::requests::nanos;
 
 const HOST_PATH_TYPES: [&str; 8] = [
@@ -19,6 +23,9 @@ const HOST_PATH_TYPES: [&str; 8] = [
     "FileOrCreate",
     "Socket",
 ];
+
+/// Shortest life of a token, in seconds.
+const TEN_MINUTES: i64 = 600;
 
 /// Judges a volume; texts that are not final are left out.
 pub fn volume(of: &Volume, is_final: &impl Fn(&str) -> bool) -> Vec<Fault> {
@@ -44,35 +51,111 @@ pub fn volume(of: &Volume, is_final: &impl Fn(&str) -> bool) -> Vec<Fault> {
         let message = "Forbidden: SizeLimit field must be a valid resource quantity";
         faults.push(("emptyDir.sizeLimit".into(), message.into()));
     }
-    let mut keys: Vec<(String, &[KeyToPath])> = Vec::new();
-    let mut files: Vec<(String, &[DownwardAPIVolumeFile])> = Vec::new();
-    let config_map = of.config_map.as_ref().and_then(|source| source.items.as_deref());
-    keys.extend(config_map.map(|items| ("configMap".to_owned(), items)));
-    let secret = of.secret.as_ref().and_then(|source| source.items.as_deref());
-    keys.extend(secret.map(|items| ("secret".to_owned(), items)));
-    let downward = of.downward_api.as_ref().and_then(|source| source.items.as_deref());
-    files.extend(downward.map(|items| ("downwardAPI".to_owned(), items)));
-    let projected = of.projected.iter().flat_map(|source| source.sources.iter().flatten());
-    for (index, of) in projected.enumerate() {
-        let base = |source| format!("projected.sources[{index}].{source}");
-        let config_map = of.config_map.as_ref().and_then(|source| source.items.as_deref());
-        keys.extend(config_map.map(|items| (base("configMap"), items)));
-        let secret = of.secret.as_ref().and_then(|source| source.items.as_deref());
-        keys.extend(secret.map(|items| (base("secret"), items)));
-        let downward = of.downward_api.as_ref().and_then(|source| source.items.as_deref());
-        files.extend(downward.map(|items| (base("downwardAPI"), items)));
+    if let Some(source) = &of.config_map {
+        faults.extend(mode("configMap.defaultMode".into(), source.default_mode));
+        faults.extend(keys("configMap", source.items.as_deref(), is_final));
     }
-    for (base, items) in keys {
-        for (at, item) in items.iter().enumerate().filter(|(_, item)| is_final(&item.path)) {
-            faults.extend(file_path(format!("{base}.items[{at}].path"), &item.path));
+    if let Some(source) = &of.secret {
+        faults.extend(mode("secret.defaultMode".into(), source.default_mode));
+        faults.extend(keys("secret", source.items.as_deref(), is_final));
+    }
+    if let Some(source) = &of.downward_api {
+        faults.extend(mode("downwardAPI.defaultMode".into(), source.default_mode));
+        faults.extend(downward_files("downwardAPI", source.items.as_deref()));
+    }
+    if let Some(source) = &of.projected {
+        faults.extend(mode("projected.defaultMode".into(), source.default_mode));
+        let sources = source.sources.as_deref().unwrap_or_default();
+        for (index, source) in sources.iter().enumerate() {
+            faults.extend(projection(source, &format!("projected.sources[{index}]"), is_final));
         }
+        faults.extend(conflicts(sources, is_final));
     }
-    for (base, items) in files {
-        for (at, item) in items.iter().enumerate() {
-            faults.extend(downward_file(item, &format!("{base}.items[{at}]")));
+    faults
+}
+
+fn projection(of: &VolumeProjection, base: &str, is_final: &impl Fn(&str) -> bool) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if let Some(source) = &of.secret {
+        faults.extend(keys(&format!("{base}.secret"), source.items.as_deref(), is_final));
+    }
+    if let Some(source) = &of.config_map {
+        faults.extend(keys(&format!("{base}.configMap"), source.items.as_deref(), is_final));
+    }
+    if let Some(source) = &of.downward_api {
+        faults.extend(downward_files(&format!("{base}.downwardAPI"), source.items.as_deref()));
+    }
+    if let Some(source) = &of.service_account_token {
+        let base = format!("{base}.serviceAccountToken");
+        let bound = match source.expiration_seconds {
+            Some(..TEN_MINUTES) => Some("less than 10 minutes"),
+            Some(seconds) if seconds > 1 << 32 => Some("larger than 2^32 seconds"),
+            _ => None,
+        };
+        if let (Some(bound), Some(seconds)) = (bound, source.expiration_seconds) {
+            let message = format!("Invalid value: {seconds}: may not specify a duration {bound}");
+            faults.push((format!("{base}.expirationSeconds"), message));
+        }
+        faults.extend(file_path(format!("{base}.path"), &source.path));
+    }
+    let kinds = [
+        of.secret.is_some(),
+        of.config_map.is_some(),
+        of.downward_api.is_some(),
+        of.service_account_token.is_some(),
+    ];
+    if kinds.into_iter().filter(|is_set| *is_set).count() > 1 {
+        let message = "Forbidden: may not specify more than 1 volume type per source";
+        faults.push((base.to_owned(), message.into()));
+    }
+    faults
+}
+
+/// Paths at which two items would be.
+fn conflicts(sources: &[VolumeProjection], is_final: &impl Fn(&str) -> bool) -> Vec<Fault> {
+    let mut known = BTreeSet::new();
+    let mut faults = Vec::new();
+    for (index, of) in sources.iter().enumerate() {
+        let secret = of.secret.as_ref();
+        let secret = secret.map(|of| ("secret", &of.name, of.items.as_deref()));
+        let config_map = of.config_map.as_ref();
+        let config_map = config_map.map(|of| ("configMap", &of.name, of.items.as_deref()));
+        let mut paths: Vec<(&str, usize, &str, &str)> = Vec::new();
+        for (kind, name, items) in secret.into_iter().chain(config_map) {
+            let items = items.unwrap_or_default().iter().enumerate();
+            paths.extend(items.map(|(at, item)| (kind, at, item.path.as_str(), name.as_str())));
+        }
+        let files = of.downward_api.iter().flat_map(|of| of.items.iter().flatten()).enumerate();
+        paths.extend(
+            files.map(|(at, item)| ("downwardAPI", at, item.path.as_str(), item.path.as_str())),
+        );
+        for (kind, at, path, value) in paths {
+            if !path.is_empty() && is_final(path) && !known.insert(path) {
+                let field = format!("projected.sources[{index}].{kind}.items[{at}].path");
+                faults.push((field, invalid(value, "conflicting duplicate paths")));
+            }
         }
     }
     faults
+}
+
+fn keys(base: &str, items: Option<&[KeyToPath]>, is_final: &impl Fn(&str) -> bool) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (at, item) in items.unwrap_or_default().iter().enumerate() {
+        if item.key.is_empty() {
+            faults.push((format!("{base}.items[{at}].key"), REQUIRED.into()));
+        }
+        if is_final(&item.path) {
+            faults.extend(file_path(format!("{base}.items[{at}].path"), &item.path));
+        }
+        faults.extend(mode(format!("{base}.items[{at}].mode"), item.mode));
+    }
+    faults
+}
+
+fn downward_files(base: &str, items: Option<&[DownwardAPIVolumeFile]>) -> Vec<Fault> {
+    let items = items.unwrap_or_default().iter().enumerate();
+    items.flat_map(|(at, item)| downward_file(item, &format!("{base}.items[{at}]"))).collect()
 }
 
 fn downward_file(of: &DownwardAPIVolumeFile, base: &str) -> Vec<Fault> {
@@ -87,9 +170,21 @@ fn downward_file(of: &DownwardAPIVolumeFile, base: &str) -> Vec<Fault> {
             faults.push((base.to_owned(), message.into()));
         }
         (Some(field), None) => faults.extend(pod_field(field, base, &FILE_FIELDS)),
+        // A variable has its own container's resources, a file has nobody's.
+        (None, Some(resource)) if resource.container_name.as_ref().is_none_or(String::is_empty) => {
+            faults.push((format!("{base}.resourceFieldRef.containerName"), REQUIRED.into()));
+        }
         (None, Some(resource)) => faults.extend(pod_resource(resource, base)),
     }
+    faults.extend(mode(format!("{base}.mode"), of.mode));
     faults
+}
+
+/// Permissions, and nothing else that a file's mode may have.
+fn mode(field: String, mode: Option<i32>) -> Option<Fault> {
+    let mode = mode.filter(|mode| !(0..=0o777).contains(mode))?;
+    let rule = "must be a number between 0 and 0777 (octal), both inclusive";
+    Some((field, format!("Invalid value: {mode}: {rule}")))
 }
 
 /// The path of a file below its volume; names that begin with `..` are the kubelet's.
