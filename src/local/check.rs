@@ -15,8 +15,8 @@ use super::read::{Document, ReadError};
 use crate::api::{Build, BuildRun, BuildStrategy, Strategy};
 use crate::plan::{
     DEFAULT_NAMESPACE, Finding, INVALID, ObjectName, Presence, Refusal, Roots, Settings, Warning,
-    admission, build_warnings, buildrun_warnings, expand, not_built, strategy_warnings, validate,
-    validate_build, validate_strategy,
+    admission, build_warnings, buildrun_warnings, strategy_warnings, validate, validate_build,
+    validate_strategy,
 };
 
 /// What came of a look at all objects.
@@ -118,8 +118,6 @@ impl Judge<'_> {
                 self.proven
                     .extend(strategy.map(|strategy| full(&ObjectName::of_strategy(strategy))));
                 self.refuse(admission(&checked, &chosen.loaded.roots));
-                let pod = expand(&checked).pod;
-                self.notes.extend(not_built(&pod).into_iter().map(Note));
             }
             Err(refusals) => self.refuse(refusals),
         }
