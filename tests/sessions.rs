@@ -214,16 +214,17 @@ fn a_build_alone_is_run_under_a_name_of_its_own() {
 
 #[test]
 fn the_same_object_twice_is_refused() {
-    let folder = Folder::new("twice").with("s.yaml", format!("{STRATEGY}---\n{BUILD}")).with(
+    let both = format!("{STRATEGY}---\n{BUILD}");
+    let folder = Folder::new("twice").with("s.yaml", &both).with("t.yaml", &both).with(
         "b.yaml",
         BUILD.replace("metadata: {name: b}", "metadata: {name: b, namespace: default}"),
     );
     folder.render(&["-f", "s.yaml", "b.yaml"]).refused(&[
         "b.yaml: Build default/b: metadata.name: Invalid: the same object is in s.yaml already; keep one of the two",
     ]);
-    folder.render(&["-f", "s.yaml", "s.yaml"]).refused(&[
-        "s.yaml: BuildStrategy s: metadata.name: Invalid: the same object is in s.yaml already; keep one of the two",
-        "s.yaml: Build b: metadata.name: Invalid: the same object is in s.yaml already; keep one of the two",
+    folder.render(&["-f", "s.yaml", "t.yaml"]).refused(&[
+        "t.yaml: BuildStrategy s: metadata.name: Invalid: the same object is in s.yaml already; keep one of the two",
+        "t.yaml: Build b: metadata.name: Invalid: the same object is in s.yaml already; keep one of the two",
     ]);
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: one unreadable file or document does not hide what is wrong with the others.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -80,14 +81,21 @@ const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 /// Most bytes of one file.
 const MAX_FILE: usize = 16 << 20;
 
-/// All documents of all paths, in the order in which they were named; files of a directory by name.
+/// All documents of all paths, in the order in which they were named; files of a directory by name. A file that is named twice is
+/// read once.
 pub fn read(paths: &[PathBuf]) -> (Vec<Document>, Vec<ReadError>) {
     let mut documents = Vec::new();
     let mut errors = Vec::new();
+    let mut known = BTreeSet::new();
     for path in paths {
         match expand(path) {
             Ok(files) => {
                 for file in files {
+                    // What has no path of its own, such as standard input, goes by its name.
+                    let own = fs::canonicalize(&file).unwrap_or_else(|_| file.clone());
+                    if !known.insert(own) {
+                        continue;
+                    }
                     match read_file(&file) {
                         Ok(found) => documents.extend(found),
                         Err(error) => errors.push(error),

@@ -274,12 +274,24 @@ fn runs_with_generated_names_are_different_runs() {
 
 #[test]
 fn an_object_that_is_there_twice_is_judged_once() {
-    let folder = Folder::new("check_twice").with("s.yaml", GOOD.replace("builder:1", "builder"));
-    let session = check(&folder, &["-f", "s.yaml", "s.yaml"]);
+    let strategy = GOOD.replace("builder:1", "builder");
+    let folder =
+        Folder::new("check_twice").with("s.yaml", strategy.as_str()).with("t.yaml", strategy);
+    let session = check(&folder, &["-f", "s.yaml", "t.yaml"]);
     let reasons: Vec<&str> =
         session.stdout.lines().filter_map(|line| line.split(": ").nth(3)).collect();
     assert_eq!(reasons, ["Invalid", "FloatingImage"], "{}", session.stdout);
     assert_eq!(session.code, Some(2));
+}
+
+#[test]
+fn a_file_that_is_named_twice_is_read_once() {
+    let folder = Folder::new("check_named_twice")
+        .with("s.yaml", GOOD)
+        .with("b.yaml", BUILD)
+        .with("r.yaml", RUN);
+    check(&folder, &["-f", "s.yaml", "-f", "s.yaml", "./s.yaml"]).said(0, &["nothing found"]);
+    check(&folder, &["-f", ".", "-f", "s.yaml"]).said(0, &["nothing found"]);
 }
 
 #[test]
