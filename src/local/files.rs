@@ -370,18 +370,25 @@ pub(super) fn is_other(object: &ObjectName) -> bool {
     OTHER_KINDS.contains(&object.kind.as_ref())
 }
 
-/// The members of a List, also of one in another, or the document itself.
+/// The members of a List, also of one in another, or the document itself. Where a list tells the kind of all its members, they need
+/// not, as kubectl has it.
 fn items(document: Document) -> Vec<Document> {
-    let kind = document.value.get("kind").and_then(Value::as_str);
-    let is_list = kind.is_some_and(|kind| kind.ends_with("List"));
-    match document.value.get("items") {
-        Some(Value::Array(members)) if is_list => {
-            let member =
-                |value: &Value| Document { file: document.file.clone(), value: value.clone() };
-            members.iter().map(member).flat_map(items).collect()
+    let text = |field: &str| document.value.get(field).and_then(Value::as_str).unwrap_or_default();
+    let Some(kind) = text("kind").strip_suffix("List") else { return vec![document] };
+    let Some(Value::Array(members)) = document.value.get("items") else { return vec![document] };
+    let version = text("apiVersion");
+    let member = |value: &Value| {
+        let mut value = value.clone();
+        if let Some(fields) = value.as_object_mut().filter(|_| !kind.is_empty())
+            && !fields.contains_key("kind")
+            && !fields.contains_key("apiVersion")
+        {
+            fields.insert("apiVersion".into(), version.into());
+            fields.insert("kind".into(), kind.into());
         }
-        _ => vec![document],
-    }
+        Document { file: document.file.clone(), value }
+    };
+    members.iter().map(member).flat_map(items).collect()
 }
 
 /// An object of ours that leaves the end of its name to the cluster gets one that is always the same here. `generated` counts

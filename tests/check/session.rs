@@ -285,6 +285,26 @@ fn an_object_that_is_there_twice_is_judged_once() {
 }
 
 #[test]
+fn members_of_a_list_of_one_kind_need_not_name_it() {
+    let list = |kind: &str, object: &str| {
+        let member = object.replace("apiVersion: shipwright.io/v1beta1\n", "");
+        let member: String = member
+            .lines()
+            .filter(|line| !line.starts_with("kind:"))
+            .map(|line| format!("    {line}\n"))
+            .collect();
+        format!("apiVersion: shipwright.io/v1beta1\nkind: {kind}\nitems:\n  -\n{member}")
+    };
+    let folder = Folder::new("check_list")
+        .with("s.yaml", list("BuildStrategyList", GOOD))
+        .with("b.yaml", list("BuildList", BUILD))
+        .with("any.yaml", list("List", BUILD));
+    check(&folder, &["-f", "s.yaml", "b.yaml"]).said(0, &["nothing found"]);
+    // Of a list of anything, each member says what it is.
+    assert_eq!(check(&folder, &["-f", "any.yaml"]).code, Some(2));
+}
+
+#[test]
 fn a_file_that_is_named_twice_is_read_once() {
     let folder = Folder::new("check_named_twice")
         .with("s.yaml", GOOD)
