@@ -112,6 +112,9 @@ const NAME: &str = "/spec/steps/0/name";
 #[case::image_step(&[(NAME, json!("image-processing"))], &["spec.steps[0].name: ReservedStepName"])]
 #[case::no_such_result(&[("/spec/steps/0/args/2", json!("$(results.digest.path)"))], &["spec.steps[0].args[2]: UnknownReference"])]
 #[case::no_such_context(&[("/spec/steps/0/args/2", json!("$(context.pipelineRun.name)"))], &["spec.steps[0].args[2]: UnknownReference"])]
+#[case::exit_code(&[("/spec/steps/0/args/2", json!("$(steps.step-build.exitCode.path)"))], &["spec.steps[0].args[2]: UnknownReference"])]
+#[case::other_workspace(&[("/spec/steps/0/args/2", json!("$(workspaces.cache.path)"))], &["spec.steps[0].args[2]: UnknownReference"])]
+#[case::other_credentials(&[("/spec/steps/0/args/2", json!("$(credentials.file)"))], &["spec.steps[0].args[2]: UnknownReference"])]
 #[case::known_context(&[("/spec/steps/0/args/2", json!("$(context.taskRun.name)$(workspaces.source.path)$(results.shp-source-default-commit-sha.path)"))], &[])]
 #[case::first_version(&[("/spec/steps/0/env/0/value", json!("$(build.output.image)"))], &["spec.steps[0].env[0].value: UnknownReference"])]
 #[case::no_output(&[("/spec/steps/0/args/4", json!("x"))], &["spec.steps: NoOutput"])]
@@ -170,6 +173,16 @@ fn changed_with_slashes(changes: &[(&str, Value)]) -> Value {
         }
     }
     build
+}
+
+#[test]
+fn a_reference_that_tekton_knows_is_called_so() {
+    for (text, is_of_tekton) in
+        [("$(steps.step-build.exitCode.path)", true), ("$(context.pipelineRun.name)", false)]
+    {
+        let findings = judge(&[strategy(&[("/spec/steps/0/args/2", json!(text))])]).findings;
+        assert_eq!(findings[0].message.contains("Tekton"), is_of_tekton, "{findings:?}");
+    }
 }
 
 #[test]

@@ -33,6 +33,8 @@ const RESULTS: [&str; 10] = [
     results::SOURCE_IMAGE_DIGEST,
     results::SOURCE_TIMESTAMP,
 ];
+/// What begins so is the executor's of which upstream makes its runs.
+const TEKTON_PREFIXES: [&str; 3] = ["credentials.", "steps.", "workspaces."];
 /// References of the first API versions, which nothing replaces any more.
 const OLD_PREFIX: &str = "$(build.";
 
@@ -231,7 +233,13 @@ fn unknown_references(texts: &[Place]) -> Vec<Warning> {
                     warn(reference.text, "there is no such result; remove it");
                 }
                 Target::Named(name) if !NAMED.contains(&name) => {
-                    warn(reference.text, "there is no such value; remove it");
+                    let is_of_tekton = TEKTON_PREFIXES.iter().any(|of| name.starts_with(of));
+                    let what = if is_of_tekton {
+                        "it may mean something with Tekton, and nothing here; remove it"
+                    } else {
+                        "there is no such value; remove it"
+                    };
+                    warn(reference.text, what);
                 }
                 _ => {}
             }
