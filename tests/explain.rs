@@ -171,6 +171,12 @@ fn json_has_every_value_with_its_origin() {
     let session = explain(&folder, &["-f", "a.yaml", "namespace.yaml", "-o", "json"]);
     assert_eq!(session.stderr, "note: ServiceAccount team/default is assumed to exist\n");
     assert_eq!(session.code, Some(0));
+    session.has_keys("{", &["containers", "name", "origin", "uid", "value", "from", "gid"]);
+    session.has_keys(
+        "\"groups\"",
+        &["capabilities", "add", "drop", "privileged", "allowPrivilegeEscalation"],
+    );
+    session.has_keys("\"readOnlyRootFilesystem\"", &["seccompProfile"]);
     let mut told: Value = serde_json::from_str(&session.stdout).unwrap();
     let step = told["containers"].as_array_mut().unwrap().remove(1);
     let from = |value: i64, from: &str| json!({ "value": value, "from": from });

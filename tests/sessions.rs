@@ -79,6 +79,15 @@ pub struct Session {
 }
 
 impl Session {
+    /// These keys of JSON, right behind the first such word and with no others between them.
+    #[track_caller]
+    pub fn has_keys(&self, behind: &str, keys: &[&str]) {
+        let (_, rest) = self.stdout.split_once(behind).unwrap();
+        let words = rest.lines().filter_map(|line| line.trim_start().strip_prefix('"'));
+        let found = words.filter_map(|word| word.split_once("\":")).map(|(key, _)| key);
+        assert_eq!(found.take(keys.len()).collect::<Vec<_>>(), keys, "{}", self.stdout);
+    }
+
     pub fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),

@@ -1,12 +1,12 @@
 //! `slipway check`: what is wrong with objects in files, and what may be.
 
 use k8s_openapi::jiff::Timestamp;
-use serde_json::json;
+use serde::Serialize;
 
 use super::plan::tell;
 use super::{Error, Exit, FileArguments, Format, print_object, print_text};
 use crate::local;
-use crate::plan::{Settings, Severity};
+use crate::plan::{Finding, Settings, Severity};
 use crate::view;
 
 pub const EXAMPLES: &str = "\
@@ -38,6 +38,12 @@ enum Output {
     Json,
 }
 
+/// The whole of what is printed as JSON.
+#[derive(Serialize)]
+struct Found<'a> {
+    findings: &'a [Finding],
+}
+
 pub fn check(arguments: &CheckArguments) -> Result<Exit, Error> {
     let (documents, errors) = local::read(&arguments.files.files);
     let checkup = local::check(documents, &errors, &Settings::default(), Timestamp::now());
@@ -45,7 +51,8 @@ pub fn check(arguments: &CheckArguments) -> Result<Exit, Error> {
     match arguments.output {
         Output::Text => print_text(&view::findings(&checkup.findings))?,
         Output::Json => {
-            print_object("the findings", &json!({ "findings": checkup.findings }), Format::Json)?;
+            let found = Found { findings: &checkup.findings };
+            print_object("the findings", &found, Format::Json)?;
         }
     }
     let is_refused = checkup.findings.iter().any(|finding| finding.severity == Severity::Refusal);

@@ -1,7 +1,5 @@
 //! `slipway explain`: as whom the containers of a run act and what they may do, from files, without a cluster.
 
-use serde_json::json;
-
 use super::plan::{RunArguments, plan, tell};
 use super::{Error, Exit, Format, ReportFormat, print_object, print_text};
 use crate::local::Commands;
@@ -38,8 +36,8 @@ pub fn explain(arguments: &ExplainArguments) -> Result<Exit, Error> {
     let explanation = explain_run(&planned.checked);
     match arguments.output {
         ReportFormat::Text => print_text(&view::explain(&explanation))?,
-        ReportFormat::Json => print_object("the explanation", &json!(explanation), Format::Json)?,
-        ReportFormat::Yaml => print_object("the explanation", &json!(explanation), Format::Yaml)?,
+        ReportFormat::Json => print_object("the explanation", &explanation, Format::Json)?,
+        ReportFormat::Yaml => print_object("the explanation", &explanation, Format::Yaml)?,
     }
     Ok(Exit::Done)
 }

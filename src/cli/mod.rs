@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::local::LocalError;
 
@@ -108,6 +108,8 @@ enum Error {
     Write { path: PathBuf, source: std::io::Error },
     #[error("cannot print {name} as YAML")]
     Print { name: String, source: serde_saphyr::SerializeError },
+    #[error("cannot print {name} as JSON")]
+    PrintJson { name: String, source: serde_json::Error },
     #[error("the objects are refused")]
     Refused(plan::Refused),
     #[error("interrupted before anything was made")]
@@ -136,9 +138,11 @@ fn print_text(text: &str) -> Result<(), Error> {
 }
 
 /// Prints an object, which `name` stands for where it cannot be printed.
-fn print_object(name: &str, object: &Value, format: Format) -> Result<(), Error> {
+fn print_object(name: &str, object: &impl Serialize, format: Format) -> Result<(), Error> {
     let text = match format {
-        Format::Json => format!("{object:#}\n"),
+        Format::Json => serde_json::to_string_pretty(object)
+            .map(|text| text + "\n")
+            .map_err(|source| Error::PrintJson { name: name.into(), source })?,
         Format::Yaml => serde_saphyr::to_string(object)
             .map_err(|source| Error::Print { name: name.into(), source })?,
     };

@@ -55,10 +55,10 @@ pub struct ExplainedContainer {
     pub allow_privilege_escalation: bool,
     /// They cannot write to the image's files.
     pub read_only_root_filesystem: bool,
-    /// The kubelet refuses to start the container as root.
-    pub run_as_non_root: bool,
     /// `RuntimeDefault`, `Unconfined` or `Localhost/` and the profile.
     pub seccomp_profile: String,
+    /// The kubelet refuses to start the container as root.
+    pub run_as_non_root: bool,
     /// Who decided the fields above.
     pub origins: Origins,
 }
@@ -95,10 +95,10 @@ pub struct Origins {
     pub allow_privilege_escalation: Decider,
     /// Of `readOnlyRootFilesystem`.
     pub read_only_root_filesystem: Decider,
-    /// Of `runAsNonRoot`.
-    pub run_as_non_root: Decider,
     /// Of `seccompProfile`.
     pub seccomp_profile: Decider,
+    /// Of `runAsNonRoot`.
+    pub run_as_non_root: Decider,
 }
 
 /// What the namespace says to the pod.

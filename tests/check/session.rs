@@ -161,6 +161,8 @@ fn warnings_do_not_change_the_exit_code_and_stand_behind_refusals() {
         json!({ "kind": "ClusterBuildStrategy", "namespace": null, "name": "s" })
     );
     assert_eq!(session.code, Some(0));
+    session.has_keys("{", &["findings", "severity", "object"]);
+    session.has_keys("\"object\"", &["kind", "namespace", "name", "file", "field", "reason", "message"]);
 
     let session = check(&folder, &["-f", "bad.yaml"]);
     let severities: Vec<&str> = session
