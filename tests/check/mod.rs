@@ -1,5 +1,6 @@
 //! `slipway check`: every object of the files, refusals and warnings.
 
+mod admission;
 mod cases;
 mod session;
 mod warnings;

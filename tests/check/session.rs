@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::sessions::{ACCOUNT, BUILD, Folder, RUN, STRATEGY, Session};
 
 /// A strategy that nothing is to be said about.
-const GOOD: &str = "\
+pub const GOOD: &str = "\
 apiVersion: shipwright.io/v1beta1
 kind: BuildStrategy
 metadata: {name: s}
@@ -18,14 +18,14 @@ spec:
     - {name: build, image: example.com/builder:1, command: [build, $(params.shp-output-image)]}
 ";
 
-fn check(folder: &Folder, arguments: &[&str]) -> Session {
+pub fn check(folder: &Folder, arguments: &[&str]) -> Session {
     folder.run(&[&["check"], arguments].concat(), "")
 }
 
 impl Session {
     /// These lines on standard output, and this exit code.
     #[track_caller]
-    fn said(&self, code: i32, lines: &[&str]) {
+    pub fn said(&self, code: i32, lines: &[&str]) {
         assert_eq!(self.stdout.lines().collect::<Vec<_>>(), lines);
         assert_eq!(self.code, Some(code));
     }
@@ -162,7 +162,10 @@ fn warnings_do_not_change_the_exit_code_and_stand_behind_refusals() {
     );
     assert_eq!(session.code, Some(0));
     session.has_keys("{", &["findings", "severity", "object"]);
-    session.has_keys("\"object\"", &["kind", "namespace", "name", "file", "field", "reason", "message"]);
+    session.has_keys(
+        "\"object\"",
+        &["kind", "namespace", "name", "file", "field", "reason", "message"],
+    );
 
     let session = check(&folder, &["-f", "bad.yaml"]);
     let severities: Vec<&str> = session
@@ -290,12 +293,9 @@ fn an_object_that_is_there_twice_is_judged_once() {
 fn members_of_a_list_of_one_kind_need_not_name_it() {
     let list = |kind: &str, object: &str| {
         let member = object.replace("apiVersion: shipwright.io/v1beta1\n", "");
-        let member: String = member
-            .lines()
-            .filter(|line| !line.starts_with("kind:"))
-            .map(|line| format!("    {line}\n"))
-            .collect();
-        format!("apiVersion: shipwright.io/v1beta1\nkind: {kind}\nitems:\n  -\n{member}")
+        let member: Vec<&str> = member.lines().filter(|line| !line.starts_with("kind:")).collect();
+        let member = member.join("\n    ");
+        format!("apiVersion: shipwright.io/v1beta1\nkind: {kind}\nitems:\n  -\n    {member}\n")
     };
     let folder = Folder::new("check_list")
         .with("s.yaml", list("BuildStrategyList", GOOD))
@@ -359,98 +359,6 @@ fn a_wrong_option_is_a_wrong_usage() {
     for arguments in [&["-f", "s.yaml", "-o", "yaml"][..], &[]] {
         let session = check(&folder, arguments);
         assert_eq!((session.code, session.stdout.as_str()), (Some(64), ""), "{}", session.stderr);
-    }
-}
-
-fn namespace(level: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: default, labels: {{pod-security.kubernetes.io/enforce: {level}}}}}\n"
-    )
-}
-
-#[test]
-fn a_namespace_that_does_not_accept_the_pod_refuses_each_run() {
-    let strategy = GOOD.replace(
-        "command: [build, $(params.shp-output-image)]}",
-        "command: [build, $(params.shp-output-image)], securityContext: {privileged: true}}",
-    ) + "  volumes: [{name: node, hostPath: {path: /}}]\n";
-    let folder = Folder::new("check_admission")
-        .with("n.yaml", namespace("baseline"))
-        .with("s.yaml", strategy)
-        .with("b.yaml", BUILD)
-        .with("r.yaml", RUN);
-    let start = "refusal s.yaml: BuildRun default/r";
-    let refused = "of BuildStrategy default/s: PodAdmissionFailed: the namespace default enforces the Pod Security Standard baseline";
-    let session = check(&folder, &["-f", "n.yaml", "s.yaml", "b.yaml", "r.yaml"]);
-    let refusals: Vec<&str> =
-        session.stdout.lines().filter(|line| line.starts_with("refusal")).collect();
-    assert_eq!(
-        refusals,
-        [
-            format!(
-                "{start}: spec.volumes[0].hostPath {refused}: hostPathVolumes: must not be set (volume node)"
-            ),
-            format!(
-                "{start}: spec.steps[0].securityContext.privileged {refused}: step-build: privileged: must not be true"
-            ),
-        ]
-    );
-    assert_eq!(session.code, Some(2));
-    // Without the namespace, or without a run, nobody refuses.
-    for files in [&["-f", "s.yaml", "b.yaml", "r.yaml"][..], &["-f", "n.yaml", "s.yaml", "b.yaml"]]
-    {
-        assert_eq!(check(&folder, files).code, Some(0));
-    }
-}
-
-#[test]
-fn a_restricted_namespace_points_at_what_the_strategy_says_of_all_steps() {
-    let files = |strategy: &str| format!("{strategy}---\n{BUILD}---\n{RUN}");
-    let folder = Folder::new("check_restricted")
-        .with("n.yaml", namespace("restricted"))
-        .with("good.yaml", files(GOOD))
-        .with("root.yaml", files(&GOOD.replace("runAsUser: 1000", "runAsUser: 0")));
-    check(&folder, &["-f", "n.yaml", "good.yaml"]).said(0, &["nothing found"]);
-    // That root has not said that it is nobody else is no fault beside it.
-    check(&folder, &["-f", "n.yaml", "root.yaml"]).said(2, &[
-        "refusal root.yaml: BuildRun default/r: spec.securityContext.runAsUser of BuildStrategy default/s: PodAdmissionFailed: the namespace default enforces the Pod Security Standard restricted: prepare, step-build: runAsUser: must not be 0",
-        "1 refusal, no warnings",
-    ]);
-}
-
-#[test]
-fn an_annotation_that_a_namespace_does_not_accept_is_the_strategys() {
-    let annotation = "container.apparmor.security.beta.kubernetes.io/step-build";
-    let strategy = GOOD
-        .replace("{name: s}", &format!("{{name: s, annotations: {{{annotation}: unconfined}}}}"));
-    let folder = Folder::new("check_annotation")
-        .with("n.yaml", namespace("baseline"))
-        .with("s.yaml", format!("{strategy}---\n{BUILD}---\n{RUN}"));
-    check(&folder, &["-f", "n.yaml", "s.yaml"]).said(2, &[
-        &format!("refusal s.yaml: BuildRun default/r: metadata.annotations[{annotation}] of BuildStrategy default/s: PodAdmissionFailed: the namespace default enforces the Pod Security Standard baseline: step-build: appArmorProfile: must not be unconfined"),
-        "1 refusal, no warnings",
-    ]);
-}
-
-#[test]
-fn a_volume_that_a_namespace_does_not_accept_is_found_where_its_name_is_a_reference() {
-    let strategy = GOOD.to_owned()
-        + "  parameters: [{name: host, description: d, default: node}]\n  volumes: [{name: other, emptyDir: {}}, {name: $(params.host), overridable: true, hostPath: {path: /}}]\n";
-    let folder = Folder::new("check_volume_reference")
-        .with("n.yaml", namespace("baseline"))
-        .with("s.yaml", format!("{strategy}---\n{RUN}"))
-        .with("b.yaml", BUILD)
-        .with(
-            "overriding.yaml",
-            BUILD.to_owned() + "  volumes: [{name: $(params.host), hostPath: {path: /a}}]\n",
-        );
-    for (build, place) in [
-        ("b.yaml", "s.yaml: BuildRun default/r: spec.volumes[1].hostPath of BuildStrategy default/s"),
-        ("overriding.yaml", "overriding.yaml: BuildRun default/r: spec.volumes[0].hostPath of Build default/b"),
-    ] {
-        let session = check(&folder, &["-f", "n.yaml", "s.yaml", build]);
-        let line = format!("refusal {place}: PodAdmissionFailed: the namespace default enforces the Pod Security Standard baseline: hostPathVolumes: must not be set (volume node)");
-        assert!(session.stdout.lines().any(|said| said == line), "{}", session.stdout);
     }
 }
 
