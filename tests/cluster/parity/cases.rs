@@ -345,16 +345,17 @@ pub fn timeout(_: Side, namespace: &str) -> Case {
     case
 }
 
+/// The kubelet removes the containers of a pod that it evicts, and may do so before it has noted how they ended.
+const REMOVED: &[Differs] = &[
+    Differs { field: "/containers/step-filling/**", why: "removed before its end was noted" },
+    Differs {
+        field: "/status/failureDetails/location/container",
+        why: "no container is known to have failed",
+    },
+];
+
 pub fn evicted(_: Side, namespace: &str) -> Case {
     let volume = json!({ "name": "small", "emptyDir": { "sizeLimit": "1Mi" } });
-    // The kubelet removes the containers of a pod that it evicts, and may do so before it has noted how they ended.
-    const REMOVED: &[Differs] = &[
-        Differs { field: "/containers/step-filling/**", why: "removed before its end was noted" },
-        Differs {
-            field: "/status/failureDetails/location/container",
-            why: "no container is known to have failed",
-        },
-    ];
     let fill = "head -c 4000000 /dev/zero > /small/file; exec sleep 1000";
     let mounts = json!([{ "name": "small", "mountPath": "/small" }]);
     let filling = with(shell("filling", fill), "volumeMounts", mounts);
