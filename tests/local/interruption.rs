@@ -67,11 +67,16 @@ fn an_interrupt_at_any_moment_leaves_nothing() {
         for _ in 0..signals {
             running.signal(Signal::TERM);
         }
-        let ran = running.wait().expect(1);
-        assert!(!ran.stderr.contains("warning:"), "after {delay} ms:\n{}", ran.stderr);
+        let ran = running.wait();
+        if ran.code.is_none() {
+            // On a busy machine it has not come to its own handlers yet, and so to nothing else.
+            assert_eq!(ran.stderr, "", "after {delay} ms");
+        } else {
+            let ran = ran.expect(1);
+            assert!(!ran.stderr.contains("warning:"), "after {delay} ms:\n{}", ran.stderr);
+        }
         assert_eq!(user.left(), std::collections::BTreeSet::new(), "after {delay} ms");
     };
-    // Not before the handlers of signals are there.
     for delay in (100..1500).step_by(70) {
         run(delay, 1);
     }
