@@ -154,7 +154,7 @@ fn a_reader_who_pauses_neither_fills_memory_nor_keeps_anything() {
     let user = User::root();
     let script = "echo ready; yes 'a line of some length that nobody reads' | head -c 300m";
     let mut documents = Documents::script(script);
-    documents.run["spec"]["timeout"] = "10s".into();
+    documents.run["spec"]["timeout"] = "20s".into();
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = user.command(&documents.text(), &[]);
     let mut child = command.stderr(writer).spawn().unwrap();
