@@ -14,8 +14,8 @@ use bollard::query_parameters::{
 use futures_util::stream::{Stream, StreamExt as _};
 use k8s_openapi::jiff::Timestamp;
 use slipway_step::protocol::results::{self, OUT_OF_MEMORY};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Semaphore, watch};
 
 use super::container::TERMINATION_FILE;
 use super::engine::Engine;
@@ -132,24 +132,36 @@ async fn wait(engine: &Engine, id: &str) -> Result<State, LocalError> {
 }
 
 /// Where the lines of containers go.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Lines<'a> {
     pub tell: &'a UnboundedSender<Happening>,
-    /// Bytes that may wait to be shown, so that a reader who pauses holds the step up and fills no memory. Closed where nobody may
-    /// hold anything up any more.
+    /// Bytes that may wait to be shown, so that a reader who pauses holds the step up and fills no memory.
     pub room: &'a Arc<Semaphore>,
+    /// The pod is being ended: nobody may hold that up, and what finds no room is left out.
+    pub ending: watch::Receiver<bool>,
 }
 
 impl Lines<'_> {
-    async fn say(&self, container: &str, text: Vec<u8>) {
+    /// Whether there was room for the line.
+    async fn say(&mut self, container: &str, text: Vec<u8>) -> bool {
         let bytes = u32::try_from(text.len() + OVERHEAD).unwrap_or(u32::MAX);
-        let room = Arc::clone(self.room).acquire_many_owned(bytes).await.ok();
-        // Nobody listens any more once the run has ended.
-        drop(self.tell.send(Happening::Line { container: container.to_owned(), text, room }));
+        let room = tokio::select! {
+            biased;
+            room = Arc::clone(self.room).acquire_many_owned(bytes) => room.ok(),
+            _ = self.ending.wait_for(|ending| *ending) => None,
+        };
+        let told = room.is_some();
+        if told {
+            let container = container.to_owned();
+            // Nobody listens any more once the run has ended.
+            drop(self.tell.send(Happening::Line { container, text, room }));
+        }
+        told
     }
 }
 
-async fn follow(mut output: Output, name: &str, to: Lines<'_>) -> Result<(), LocalError> {
+async fn follow(mut output: Output, name: &str, mut to: Lines<'_>) -> Result<(), LocalError> {
+    let mut left_out: u64 = 0;
     // Each stream has lines of its own.
     let mut lines: BTreeMap<bool, Vec<u8>> = BTreeMap::new();
     while let Some(chunk) = output.next().await {
@@ -160,12 +172,17 @@ async fn follow(mut output: Output, name: &str, to: Lines<'_>) -> Result<(), Loc
                 line.push(byte);
             }
             if byte == b'\n' || line.len() >= MOST_LINE {
-                to.say(name, std::mem::take(line)).await;
+                left_out += u64::from(!to.say(name, std::mem::take(line)).await);
             }
         }
     }
     for line in lines.into_values().filter(|line| !line.is_empty()) {
-        to.say(name, line).await;
+        left_out += u64::from(!to.say(name, line).await);
+    }
+    if left_out > 0 {
+        let note =
+            format!("{name}: {left_out} lines are left out, which nobody had read by its end");
+        drop(to.tell.send(Happening::Note(note)));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use bollard::query_parameters::{
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use k8s_openapi::jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::scene::Scene;
 use super::{FOR_EVER, Stage, Stop, time_left};
@@ -144,7 +145,8 @@ impl Stage<'_> {
     /// Attends to the running containers until the last one has ended, and ends them where they have to be.
     pub(super) async fn until_all_ended(&mut self, scene: &Scene) -> Result<(), LocalError> {
         let (engine, room) = (self.engine, Arc::clone(&self.room));
-        let lines = Lines { tell: self.tell, room: &room };
+        let (say_ending, ending) = watch::channel(false);
+        let lines = Lines { tell: self.tell, room: &room, ending };
         let mut tasks: FuturesUnordered<Task<'_>> = FuturesUnordered::new();
         for name in self.state.running() {
             let id = self.ids[&name].clone();
@@ -155,6 +157,7 @@ impl Stage<'_> {
                 }));
             }
             let Some(output) = self.outputs.remove(&name) else { continue };
+            let lines = lines.clone();
             tasks.push(Box::pin(async move {
                 let state =
                     attend::until_end(engine, &scene.sandbox, &id, &name, output, lines).await?;
@@ -186,7 +189,8 @@ impl Stage<'_> {
             }
             if wanted > asked {
                 asked = wanted;
-                room.close();
+                // Whoever has ended already hears it no more.
+                let _ = say_ending.send(true);
                 tasks.extend(running.iter().map(|name| -> Task<'_> {
                     let id = self.ids[name].clone();
                     Box::pin(async move { end(engine, &id, wanted).await.map(|()| News::None) })
