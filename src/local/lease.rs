@@ -17,6 +17,7 @@ use bollard::query_parameters::{
     RemoveVolumeOptions,
 };
 use futures_util::future::{join_all, try_join_all};
+use futures_util::join;
 use tempfile::NamedTempFile;
 
 use super::engine::Engine;
@@ -229,8 +230,12 @@ struct Made {
 /// Podman's list cannot be read while one of them is between its end and its burial.
 async fn made(engine: &Engine, owner: &str) -> Result<BTreeMap<String, Made>, LocalError> {
     let filters = HashMap::from([("label", vec![format!("{OWNER_LABEL}={owner}")])]);
-    let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
-    let listed = engine.docker.list_volumes(Some(options)).await.asked(|| "list volumes".into())?;
+    let of_volumes = ListVolumesOptionsBuilder::new().filters(&filters).build();
+    let of_containers = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    let docker = &engine.docker;
+    let (volumes, containers) =
+        join!(docker.list_volumes(Some(of_volumes)), docker.list_containers(Some(of_containers)));
+    let listed = volumes.asked(|| "list volumes".into())?;
     let mut found: BTreeMap<String, Made> = BTreeMap::new();
     for volume in listed.volumes.into_iter().flatten() {
         let Some(run) = volume.labels.get(RUN_LABEL) else { continue };
@@ -241,9 +246,7 @@ async fn made(engine: &Engine, owner: &str) -> Result<BTreeMap<String, Made>, Lo
             .extend(containers.split(',').filter(|name| !name.is_empty()).map(String::from));
         made.volumes.push(volume.name);
     }
-    let filters = HashMap::from([("label", vec![format!("{OWNER_LABEL}={owner}")])]);
-    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let listed = match engine.docker.list_containers(Some(options)).await {
+    let listed = match containers {
         Err(EngineError::JsonDataError { .. }) => Vec::new(),
         outcome => outcome.asked(|| "list containers".into())?,
     };

@@ -97,12 +97,16 @@ pub fn resource(
     Ok(((amount + divisor - 1) / divisor).to_string())
 }
 
+/// All containers, in the order in which they start.
+pub fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
+    let spec = pod.spec.iter();
+    spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
+}
+
 /// The container of which a volume or variable wants to know.
 pub fn container<'a>(pod: &'a Pod, name: &str) -> Result<&'a Container, ConfigError> {
-    let spec = pod.spec.iter();
-    let mut all =
-        spec.flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
-    all.find(|container| container.name == name)
+    containers(pod)
+        .find(|container| container.name == name)
         .ok_or_else(|| ConfigError::NoContainer { name: name.to_owned() })
 }
 

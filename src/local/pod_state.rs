@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+use super::pod_fields::containers;
 use crate::api::{BuildRun, Nanoseconds};
 use crate::plan::{Seen, Verdict, observe};
 
@@ -160,11 +161,7 @@ impl PodState {
     fn status(&self, name: &str) -> ContainerStatus {
         let known = self.known.get(name);
         let user = known.and_then(|(user, _)| user.clone());
-        let image = self
-            .pod
-            .spec
-            .iter()
-            .flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
+        let image = containers(&self.pod)
             .find(|container| container.name == name)
             .and_then(|container| container.image.clone());
         let state = self.states.get(name);

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{Mount, MountType, VolumeCreateRequest};
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, HostPathVolumeSource, Pod, Volume, VolumeMount,
+    EmptyDirVolumeSource, HostPathVolumeSource, Pod, Volume, VolumeMount,
 };
 
 use super::config_error::ConfigError;
@@ -22,6 +22,7 @@ use super::error::{Asked as _, LocalError};
 use super::host_path::{self, LOOK_CONTAINER, Looker};
 use super::images::USERS_CONTAINER;
 use super::lease::CONTAINERS_LABEL;
+use super::pod_fields::containers;
 use super::volume_files::{VolumeContent, volume_files};
 use crate::plan::{DEFAULT_NAMESPACE, TOKEN_VOLUME, nanos};
 
@@ -213,11 +214,6 @@ pub async fn make(
         volumes.pod.insert(own.into(), place);
     }
     Ok(Ok(MadeVolumes { volumes, fillings, limited, left_out }))
-}
-
-fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
-    let spec = pod.spec.iter();
-    spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
 }
 
 /// Every container that is made beside the sandbox.

@@ -15,6 +15,7 @@ use super::error::LocalError;
 use super::happening::Happening;
 use super::images::{ImageFacts, PullFailure, fetch};
 use super::play::{Played, Stop, time_left};
+use super::pod_fields::containers;
 use super::pod_state::{DEADLINE, PodState, State};
 use crate::api::{BuildRun, BuildRunSpec, Nanoseconds};
 
@@ -59,11 +60,8 @@ async fn fetch_all(
     pod: &Pod,
     tell: &UnboundedSender<Happening>,
 ) -> Result<Result<Images, (String, PullFailure)>, LocalError> {
-    let spec = pod.spec.iter();
-    let containers =
-        spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
     let mut wanted: Vec<(&str, Option<&str>, &str)> = Vec::new();
-    for container in containers {
+    for container in containers(pod) {
         let image = container.image.as_deref().unwrap_or_default();
         let policy = container.image_pull_policy.as_deref();
         if !wanted.iter().any(|known| (known.0, known.1) == (image, policy)) {

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use bollard::container::PathStatResponse;
 use bollard::models::{ContainerCreateBody, HostConfig, Mount};
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions,
@@ -120,7 +121,8 @@ impl Sandbox {
         let (mut missing, mut paths) = (Vec::new(), BTreeSet::new());
         for filling in fillings {
             let is_new = paths.insert(&filling.path);
-            if is_new && (!filling.only_if_missing || !self.has(engine, &filling.path).await?) {
+            let path = format!("{SANDBOX_ROOT}/{}", filling.path);
+            if is_new && (!filling.only_if_missing || self.look(engine, &path).await?.is_none()) {
                 missing.push(filling);
             }
         }
@@ -132,13 +134,17 @@ impl Sandbox {
         sent.asked(|| "fill the pod's volumes".into())
     }
 
-    async fn has(&self, engine: &Engine, path: &str) -> Result<bool, LocalError> {
-        let path = format!("{SANDBOX_ROOT}/{path}");
-        let options = ContainerArchiveInfoOptionsBuilder::new().path(&path).build();
+    /// What is at a path; nothing where nothing is.
+    async fn look(
+        &self,
+        engine: &Engine,
+        path: &str,
+    ) -> Result<Option<PathStatResponse>, LocalError> {
+        let options = ContainerArchiveInfoOptionsBuilder::new().path(path).build();
         match engine.docker.get_container_archive_info(&self.id, Some(options)).await {
-            Ok(_) => Ok(true),
-            Err(error) if is_absent(&error) => Ok(false),
-            Err(source) => Err(LocalError::Engine { what: format!("look at {path}"), source }),
+            Err(error) if is_absent(&error) => Ok(None),
+            // The path may come of a Secret.
+            found => Ok(Some(found.asked(|| "look into a volume".into())?)),
         }
     }
 
@@ -152,17 +158,8 @@ impl Sandbox {
         let mut found = String::new();
         for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
             let next = format!("{volume}{found}/{part}");
-            let options = ContainerArchiveInfoOptionsBuilder::new().path(&next).build();
-            let stat = engine.docker.get_container_archive_info(&self.id, Some(options)).await;
-            let target = match stat {
-                Ok(stat) if stat.file_mode & LINK == 0 => next,
-                Ok(stat) => stat.link_target,
-                Err(error) if is_absent(&error) => return Ok(None),
-                Err(source) => {
-                    // The path may come of a Secret.
-                    return Err(LocalError::Engine { what: "look at a subPath".into(), source });
-                }
-            };
+            let Some(stat) = self.look(engine, &next).await? else { return Ok(None) };
+            let target = if stat.file_mode & LINK == 0 { next } else { stat.link_target };
             match target.strip_prefix(volume) {
                 Some(inside) if inside.is_empty() || inside.starts_with('/') => {
                     inside.clone_into(&mut found);

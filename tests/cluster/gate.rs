@@ -20,8 +20,8 @@ use slipway_step::protocol::results::{
 use super::harness::{Ended, Namespace, PATIENCE, status, variable};
 use super::start::{rounds, show};
 use super::steps::{
-    BUSYBOX, EMPTY, STEP, Wish, ask_to_end, condition, details, expect_failed_at, judge, run_of,
-    shell, step, with,
+    BUSYBOX, STEP, Wish, ask_to_end, condition, details, expect_failed_at, in_an_empty_image,
+    judge, run_of, shell, step, with,
 };
 
 /// A step that runs until it is told to end, and obeys.
@@ -304,18 +304,9 @@ fn a_thousand_orphans_leave_no_zombie() {
 #[test]
 fn a_step_runs_in_an_empty_image_on_a_read_only_root_as_any_user() {
     let namespace = Namespace::restricted("empty");
-    let hardened = json!({
-        "runAsUser": 2_147_483_646, "runAsGroup": 2_147_483_646, "runAsNonRoot": true,
-        "readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false,
-        "capabilities": { "drop": ["ALL"] }, "seccompProfile": { "type": "RuntimeDefault" },
-    });
-    let copy = step("copy", EMPTY, &["slipway-step", "prepare", "--to", "/workspace/copied"]);
-    let copy = with(copy, "workingDir", json!("/workspace/copied"));
     let look =
         "stat -c '%u:%g' /workspace/copied/slipway-step; /workspace/copied/slipway-step --version";
-    let steps =
-        [copy, shell("look", look)].map(|step| with(step, "securityContext", hardened.clone()));
-    let ended = namespace.run(&run_of(&steps)).expect_success();
+    let ended = namespace.run(&run_of(&in_an_empty_image(look))).expect_success();
     assert_eq!(ended.user("step-copy"), (2_147_483_646, 2_147_483_646));
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(ended.log("step-look"), format!("2147483646:2147483646\nslipway-step {version}\n"));

@@ -13,7 +13,7 @@ pub const BUSYBOX: &str = "docker.io/library/busybox:1.37";
 /// Has a clock that shows nanoseconds.
 pub const STEP: &str = "slipway.dev/step:0.1.0";
 /// Has nothing at all.
-pub const EMPTY: &str = "slipway.test/empty:1";
+const EMPTY: &str = "slipway.test/empty:1";
 
 /// A step that runs a shell script.
 pub fn shell(name: &str, script: &str) -> Value {
@@ -57,6 +57,19 @@ pub fn run_with(steps: &[Value], volumes: &[Value]) -> String {
         "spec": { "build": { "name": "steps" } },
     });
     documents([&strategy.to_string(), &build.to_string(), &run.to_string()])
+}
+
+/// A step in an image without a file, which copies `slipway-step` to `/workspace/copied`, and one that looks at it with this script; both as
+/// an id that nobody has, on a read-only root.
+pub fn in_an_empty_image(look: &str) -> [Value; 2] {
+    let hardened = json!({
+        "runAsUser": 2_147_483_646, "runAsGroup": 2_147_483_646, "runAsNonRoot": true,
+        "readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false,
+        "capabilities": { "drop": ["ALL"] }, "seccompProfile": { "type": "RuntimeDefault" },
+    });
+    let copy = step("copy", EMPTY, &["slipway-step", "prepare", "--to", "/workspace/copied"]);
+    let copy = with(copy, "workingDir", json!("/workspace/copied"));
+    [copy, shell("look", look)].map(|step| with(step, "securityContext", hardened.clone()))
 }
 
 /// What the user wants of the run when its pod is judged.

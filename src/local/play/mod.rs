@@ -27,6 +27,7 @@ use super::error::LocalError;
 use super::happening::Happening;
 use super::images::{ImageFacts, ImageUsers};
 use super::lease::Lease;
+use super::pod_fields::containers;
 use super::pod_state::{DEADLINE, PodState, State};
 use super::upload;
 use crate::api::{BuildRun, BuildRunSpec, Nanoseconds};
@@ -182,10 +183,7 @@ impl Stage<'_> {
     }
 
     fn containers(&self) -> Vec<Container> {
-        let spec = self.play.pod.spec.iter();
-        spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
-            .cloned()
-            .collect()
+        containers(&self.play.pod).cloned().collect()
     }
 
     fn image(&self, container: &Container) -> &ImageFacts {

@@ -48,6 +48,17 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The strategy's steps and volumes for the run: with the values of parameters, where those are known.
+    pub fn steps_and_volumes<'a>(
+        &'a self,
+        resolved: Option<&'a Resolved>,
+    ) -> (&'a [Step], &'a [Volume]) {
+        match resolved {
+            Some(resolved) => (&resolved.steps, &resolved.volumes),
+            None => (&self.effective.steps, &self.effective.volumes),
+        }
+    }
+
     /// All refusals, in the order in which upstream generates the pod; then what only Tekton looks at.
     pub fn refusals(&self, unresolved: &[UnresolvedDefault], texts: Vec<Refusal>) -> Vec<Refusal> {
         let mut found = self.merging();

@@ -63,10 +63,7 @@ pub type Fault = (String, String);
 impl Context<'_> {
     /// Judges what the pod takes over; without `resolved`, texts that hold references are left out.
     pub fn pod_rules(&self, resolved: Option<&Resolved>) -> Vec<Refusal> {
-        let (steps, volumes) = match resolved {
-            Some(resolved) => (&resolved.steps, &resolved.volumes),
-            None => (&self.effective.steps, &self.effective.volumes),
-        };
+        let (steps, volumes) = self.steps_and_volumes(resolved);
         let is_final = |text: &str| resolved.is_some() || !text.contains("$(");
         let mut found = Vec::new();
         let mut refuse = |site: &Site, base: &str, reason: &'static str, faults: Vec<Fault>| {

@@ -27,10 +27,7 @@ const MAX_STEPS: usize = 100;
 impl Context<'_> {
     /// Judges steps and volumes; without `resolved`, what holds references is left out.
     pub fn steps(&self, resolved: Option<&Resolved>) -> Vec<Refusal> {
-        let (steps, volumes) = match resolved {
-            Some(resolved) => (&resolved.steps, &resolved.volumes),
-            None => (&self.effective.steps, &self.effective.volumes),
-        };
+        let (steps, volumes) = self.steps_and_volumes(resolved);
         let is_final = |text: &str| resolved.is_some() || !text.contains("$(");
         let mut found = Vec::new();
         if steps.is_empty() || steps.len() > MAX_STEPS {

@@ -5,7 +5,7 @@ use slipway::api::BuildRun;
 
 use super::super::documents::{git_source, sample};
 use super::super::harness::secret;
-use super::super::steps::{BUSYBOX, EMPTY, run_with, shell, step, with};
+use super::super::steps::{BUSYBOX, in_an_empty_image, run_with, shell, step, with};
 use super::Side;
 use super::inside::PROBE;
 use super::report::Differs;
@@ -303,17 +303,8 @@ pub fn orphans(_: Side, namespace: &str) -> Case {
 }
 
 pub fn empty_image(_: Side, namespace: &str) -> Case {
-    let hardened = json!({
-        "runAsUser": 2_147_483_646, "runAsGroup": 2_147_483_646, "runAsNonRoot": true,
-        "readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false,
-        "capabilities": { "drop": ["ALL"] }, "seccompProfile": { "type": "RuntimeDefault" },
-    });
-    let copy = step("copy", EMPTY, &["slipway-step", "prepare", "--to", "/workspace/copied"]);
-    let copy = with(copy, "workingDir", json!("/workspace/copied"));
-    let look =
-        shell("look", &format!("stat -c '%u:%g %a' /workspace/copied/slipway-step; {PROBE}"));
-    let hard = [copy, look].map(|step| with(step, "securityContext", hardened.clone()));
-    steps(namespace, &hard)
+    let look = format!("stat -c '%u:%g %a' /workspace/copied/slipway-step; {PROBE}");
+    steps(namespace, &in_an_empty_image(&look))
         .but(&[Differs { field: "/containers/step-look/seen/unshare", why: PROFILE }])
 }
 
