@@ -122,10 +122,13 @@ fn a_run_that_takes_too_long_is_ended() {
 #[test]
 fn a_step_beyond_its_memory_is_ended() {
     let user = User::root();
-    let script = "head -c 300m /dev/zero | tail";
+    // The gate tells about the command's end, so the kernel must not take it instead.
+    let script = "test $(cat /proc/self/oom_score_adj) -gt $(cat /proc/1/oom_score_adj) && echo before the gate;
+        for i in 1 2 3 4; do head -c 300m /dev/zero | tail & done; wait; exit 3";
     let documents =
         Documents::script(script).with_step("resources", json!({ "limits": { "memory": "32Mi" } }));
-    user.run(&documents.text(), &[]).expect(1).says("StepOutOfMemory").says("out of memory");
+    let ran = user.run(&documents.text(), &[]).expect(1);
+    ran.says("before the gate").says("StepOutOfMemory").says("out of memory");
     user.expect_nothing_left();
 }
 

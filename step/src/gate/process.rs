@@ -26,6 +26,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SI
 use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::Signals;
 
+use super::memory;
 use crate::protocol::PROGRAM;
 
 /// What ends a gate that still waits for its turn.
@@ -146,11 +147,9 @@ impl Supervisor {
             None => return Err(ProcessError::NotFound { program: String::new() }),
         };
         self.waiting.store(false, Ordering::SeqCst);
-        let child = Command::new(&program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .process_group(0)
-            .spawn()
+        let mut command = Command::new(&program);
+        command.args(arguments).stdin(Stdio::null()).process_group(0);
+        let child = memory::exposed(|| command.spawn())
             .map_err(|source| ProcessError::start(&program, source))?;
         let child = Pid::from_child(&child);
         let mut told = None;
