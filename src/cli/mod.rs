@@ -2,9 +2,13 @@
 
 mod check;
 pub mod console;
+mod controller;
+mod controller_settings;
 mod crds;
 mod exit;
 mod explain;
+mod install;
+mod log;
 mod plan;
 mod render;
 mod run;
@@ -16,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+use crate::cluster::ClusterError;
 use crate::local::LocalError;
 
 pub use exit::Exit;
@@ -42,6 +47,12 @@ enum Verb {
     /// Say what is wrong with objects, and what may be
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArguments),
+    /// Run BuildRuns on a cluster
+    #[command(after_help = controller::EXAMPLES)]
+    Controller(Box<controller::ControllerArguments>),
+    /// Print everything that a cluster needs: the CustomResourceDefinitions, and the controller with its account and roles
+    #[command(after_help = install::EXAMPLES)]
+    Install(install::InstallArguments),
     /// Print the CustomResourceDefinitions, or write them to files
     Crds {
         /// Directory to write one file a kind to; it is created if needed
@@ -93,6 +104,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Render(arguments) => render::render(&arguments),
         Verb::Explain(arguments) => explain::explain(&arguments),
         Verb::Check(arguments) => check::check(&arguments),
+        Verb::Controller(arguments) => controller::controller(&arguments),
+        Verb::Install(arguments) => install::install(&arguments),
         Verb::Crds { dir } => crds::crds(dir.as_deref()),
     };
     outcome.unwrap_or_else(|error| {
@@ -114,10 +127,16 @@ enum Error {
     Refused(plan::Refused),
     #[error("interrupted before anything was made")]
     Interrupted,
+    #[error(
+        "--log-level (LOG_LEVEL): {level:?} is no filter of logs; use error, warn, info, debug or trace"
+    )]
+    LogLevel { level: String, source: tracing_subscriber::filter::ParseError },
     #[error("cannot start")]
     Runtime(#[source] std::io::Error),
     #[error(transparent)]
     Local(#[from] LocalError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
 }
 
 /// A line on standard error. That nobody reads it ends nothing.

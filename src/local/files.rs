@@ -16,7 +16,7 @@ use super::read::Document;
 use crate::api::{
     API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy,
 };
-use crate::plan::pod_security::Level;
+use crate::plan::pod_security::{ENFORCE_LABEL, Level};
 use crate::plan::{
     DEFAULT_NAMESPACE, Finding, INVALID, NamespaceFacts, ObjectName, Refusal, SecretFacts,
     go_quote, larger, schema, unknown_field,
@@ -37,8 +37,6 @@ pub struct Note(pub String);
 
 /// What a generated name ends with.
 const GENERATED: &str = "local";
-/// The label by which a namespace enforces a PodSecurity level.
-const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// The label by which it wants the level as of an older Kubernetes.
 const ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enforce-version";
 
@@ -238,7 +236,7 @@ impl Files {
     ) {
         let labels = document.value.pointer("/metadata/labels");
         let label = |name: &str| labels.and_then(|labels| labels.get(name)).and_then(Value::as_str);
-        let word = label(ENFORCE);
+        let word = label(ENFORCE_LABEL);
         if let Some(version) = label(ENFORCE_VERSION).filter(|version| *version != "latest") {
             let file = &document.file;
             let name = document
@@ -250,12 +248,11 @@ impl Files {
                 "{file}: Namespace {name}: the newest version of its PodSecurity level counts here, not {version}"
             )));
         }
-        let enforces =
-            word.and_then(|word| Level::ALL.into_iter().find(|level| level.word() == word));
+        let enforces = word.and_then(Level::of_word);
         if let Some(word) = word.filter(|_| enforces.is_none()) {
             let (word, words) = (go_quote(word), Level::ALL.map(Level::word).join(", "));
             let message = format!("Invalid value: {word}: must be one of {words}");
-            refusals.push(problem(document, &format!("metadata.labels[{ENFORCE}]"), message));
+            refusals.push(problem(document, &format!("metadata.labels[{ENFORCE_LABEL}]"), message));
         }
         self.core(document, NAMESPACE, refusals, |f, (_, name), _: Namespace| {
             f.namespaces.entry(name).or_default().enforces = enforces;

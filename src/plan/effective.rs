@@ -11,6 +11,7 @@ use slipway_step::protocol::results as names;
 use super::layout::executor_name;
 use super::loaded::{DEFAULT_NAMESPACE, Roots};
 use super::params::{OUTPUT_DIRECTORY_PARAM, SOURCE_ROOT, used};
+use super::replacement::attempt;
 use super::texts::{Text, visit_step, visit_variable};
 use crate::api::{
     Build, BuildRun, BuildSpec, GitSource, GoDuration, Image, LocalSource, OciArtifact, ParamValue,
@@ -230,7 +231,10 @@ impl<'a> Effective<'a> {
         // A run from a file has no uid. It is told from others by what a cluster would tell it by.
         let unique =
             self.uid().map_or_else(|| format!("{}/{name}", self.namespace()), String::from);
-        executor_name(name, &unique)
+        match attempt(self.buildrun) {
+            0 => executor_name(name, &unique),
+            attempt => executor_name(name, &format!("{unique}/{attempt}")),
+        }
     }
 
     /// What the cluster knows the run by; nothing for a run from a file.

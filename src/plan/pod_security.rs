@@ -9,6 +9,9 @@ use k8s_openapi::api::core::v1::{
     Probe, SELinuxOptions, SeccompProfile, SecurityContext, Volume, WindowsSecurityContextOptions,
 };
 
+/// The label by which a namespace enforces a level.
+pub const ENFORCE_LABEL: &str = "pod-security.kubernetes.io/enforce";
+
 /// A level of the standards, the laxest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -24,6 +27,11 @@ pub enum Level {
 impl Level {
     /// All levels, the laxest first.
     pub const ALL: [Self; 3] = [Self::Privileged, Self::Baseline, Self::Restricted];
+
+    /// The level of that word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.word() == word)
+    }
 
     /// The word in a namespace's label.
     pub fn word(self) -> &'static str {

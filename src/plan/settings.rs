@@ -28,6 +28,8 @@ pub struct Settings {
     pub forbidden_env: Vec<String>,
     /// How the resource requests of the steps add up.
     pub requests: Requests,
+    /// How often the pod of one run is made again after the cluster took it away.
+    pub pod_retries: u32,
     /// The image goes into this file of image-processing instead of to its registry.
     pub save_image: Option<String>,
 }
@@ -107,6 +109,7 @@ impl Default for Settings {
             vulnerability_count_limit: 50,
             forbidden_env: FORBIDDEN_ENV.map(String::from).into(),
             requests: Requests::Largest,
+            pod_retries: 2,
             save_image: None,
         }
     }

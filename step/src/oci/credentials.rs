@@ -66,25 +66,35 @@ struct Entry {
 pub fn find(secret_path: &Path, registry: &str) -> Result<Credentials, OciError> {
     let path = if secret_path.is_dir() { secret_path.join(FILE) } else { secret_path.to_owned() };
     let bytes = fs::read(&path).map_err(|source| OciError::Read { path: path.clone(), source })?;
+    let config = parse(&bytes).map_err(|problem| refuse(&path, problem))?;
+    let available = available(&config);
+    match of(config, registry).map_err(|problem| refuse(&path, problem))? {
+        Some(credentials) => Ok(credentials),
+        None => Err(OciError::NoCredentials { registry: registry.to_owned(), available }),
+    }
+}
+
+/// What a docker configuration says about the registry; nothing where it does not name it. The error is what is wrong with it.
+pub fn find_in(config: &[u8], registry: &str) -> Result<Option<Credentials>, String> {
+    of(parse(config)?, registry)
+}
+
+fn parse(bytes: &[u8]) -> Result<Config, String> {
     // serde's message quotes the text at fault, which may be a password.
-    let mut config: Config = serde_json::from_slice(&bytes).map_err(|error| {
-        refuse(
-            &path,
-            format!(
-                "it is not a docker configuration with \"auths\" (line {}, column {})",
-                error.line(),
-                error.column()
-            ),
+    serde_json::from_slice(bytes).map_err(|error| {
+        format!(
+            "it is not a docker configuration with \"auths\" (line {}, column {})",
+            error.line(),
+            error.column()
         )
-    })?;
+    })
+}
+
+fn of(mut config: Config, registry: &str) -> Result<Option<Credentials>, String> {
     let key = if registry == DOCKER_HUB { DOCKER_HUB_KEY } else { registry };
-    let Some(entry) = config.auths.remove(key) else {
-        let (registry, available) = (registry.to_owned(), available(&config));
-        return Err(OciError::NoCredentials { registry, available });
-    };
-    let login = login(entry)
-        .map_err(|problem| refuse(&path, format!("{problem} in the entry for {key}")))?;
-    Ok(Credentials { login, headers: config.headers })
+    let Some(entry) = config.auths.remove(key) else { return Ok(None) };
+    let login = login(entry).map_err(|problem| format!("{problem} in the entry for {key}"))?;
+    Ok(Some(Credentials { login, headers: config.headers }))
 }
 
 fn available(config: &Config) -> String {

@@ -17,7 +17,7 @@ mod save;
 mod transport;
 
 pub use blob::{Blob, Content, digest_of};
-pub use credentials::{Credentials, find as find_credentials};
+pub use credentials::{Credentials, find as find_credentials, find_in as find_credentials_in};
 pub use error::OciError;
 pub use layer::{Compression, Layer, Packing};
 pub use login::Login;

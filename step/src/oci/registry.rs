@@ -117,6 +117,11 @@ impl Registry {
         self.load_manifest(self.target(), &mut Extent::default()).await
     }
 
+    /// The configuration of the image; of an index, that of its first image for Linux.
+    pub async fn config(&self) -> Result<Option<Vec<u8>>, OciError> {
+        Ok(linux_config(&self.load().await?))
+    }
+
     async fn load_manifest(&self, target: &str, extent: &mut Extent) -> Result<Manifest, OciError> {
         let what = format!("manifest {target}");
         extent.begin(&what)?;
@@ -519,4 +524,14 @@ fn check_digest(what: &str, expected: &str, bytes: &[u8]) -> Result<(), OciError
 fn report(what: &str, digest: &str, size: u64) {
     let short: String = digest.chars().take("sha256:".len() + 12).collect();
     eprintln!("{what} {short} {size} bytes");
+}
+/// An image without a word about its system is Linux's.
+fn linux_config(manifest: &Manifest) -> Option<Vec<u8>> {
+    if manifest.is_index() {
+        return manifest.children.iter().find_map(linux_config);
+    }
+    let Content::Bytes(bytes) = &manifest.blobs.first()?.content else { return None };
+    let config: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let system = config["os"].as_str().unwrap_or("linux");
+    matches!(system, "linux" | "").then(|| bytes.clone())
 }

@@ -1,0 +1,66 @@
+//! A Build: judged with all that it names, again whenever some of that changes.
+
+use std::sync::Arc;
+
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+
+use super::context::Context;
+use super::error::ClusterError;
+use super::load::Lookup;
+use super::{retention, status};
+use crate::api::{
+    Build, BuildRun, BuildRunSpec, BuildStatus, FALSE, ReferencedBuild, TRUE, reasons,
+};
+use crate::plan::{GENERATED_ACCOUNT, validate_build};
+
+/// Says whether a Build can be run.
+pub async fn reconcile(
+    build: Arc<DeserializeGuard<Build>>,
+    context: Arc<Context>,
+) -> Result<Action, ClusterError> {
+    let build = match &build.0 {
+        Ok(build) => build,
+        Err(invalid) => {
+            tracing::error!(error = %invalid.error, "this Build cannot be read and is left alone");
+            return Ok(Action::await_change());
+        }
+    };
+    if build.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let loaded = context.loader.run(&run_of(build), Lookup::Nothing).await?;
+    let refusals = validate_build(build, &loaded, &context.settings);
+    let (registered, reason, message) = match refusals.into_iter().next() {
+        Some(refusal) => (FALSE, refusal.reason, refusal.message),
+        None => (TRUE, reasons::SUCCEEDED, "all validations succeeded".to_owned()),
+    };
+    let status = BuildStatus {
+        registered: Some(registered.into()),
+        reason: Some(reason.into()),
+        message: Some(message),
+    };
+    status::of_build(&context, build, &status).await?;
+    if registered == TRUE {
+        context.metrics.build_registered(build);
+    }
+    retention::own(&context, build).await?;
+    retention::limit(&context, build).await?;
+    Ok(Action::await_change())
+}
+
+/// A Build is judged as a run of it would be that says nothing of its own.
+fn run_of(build: &Build) -> BuildRun {
+    let mut run = BuildRun {
+        spec: BuildRunSpec {
+            build: ReferencedBuild { name: build.metadata.name.clone(), spec: None },
+            // Which account it runs as is the run's business.
+            service_account: Some(GENERATED_ACCOUNT.into()),
+            ..BuildRunSpec::default()
+        },
+        ..BuildRun::default()
+    };
+    run.metadata.name.clone_from(&build.metadata.name);
+    run.metadata.namespace.clone_from(&build.metadata.namespace);
+    run
+}

@@ -1,0 +1,348 @@
+//! A BuildRun: from the object to its pod, from the pod to its status.
+//!
+//! Invariant: each reconcile starts from what the API server says, so a controller that dies anywhere is taken over anywhere.
+//! Invariant: the run names its pod before there is one, and the name follows from the run: there is never a second one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::Resource as _;
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event as ClusterEvent, EventType};
+use serde_json::json;
+
+use super::context::Context;
+use super::error::{Asked as _, ClusterError};
+use super::load::Lookup;
+use super::pod::{self, Creation};
+use super::retention::{self, BUILD_LABEL};
+use super::status::{self, MANAGER};
+use crate::api::{
+    BuildRun, BuildRunStatus, BuildSpec, Condition, FALSE, Nanoseconds, SUCCEEDED, UNKNOWN, reasons,
+};
+use crate::plan::replacement::{ATTEMPT_ANNOTATION, next_attempt};
+use crate::plan::{
+    Event, Expansion, Next, Presence, Refusal, Roots, Seen, expand, observe, validate,
+};
+
+/// Annotation of a BuildRun with the name of its pod.
+pub const POD_ANNOTATION: &str = "slipway.dev/pod";
+/// How long a pod may wait before its run says so: most pods run by then, and a write is saved. A kubelet that is busy tells seconds later.
+const PENDING_GRACE: SignedDuration = SignedDuration::from_secs(10);
+/// How long a run takes by default, as upstream's executor has it.
+const DEFAULT_TIMEOUT: Nanoseconds = Nanoseconds(3_600_000_000_000);
+/// How soon a pod is asked for again that a quota did not allow.
+const QUOTA_RETRY: Duration = Duration::from_mins(1);
+
+/// Brings one run forward.
+pub async fn reconcile(
+    run: Arc<DeserializeGuard<BuildRun>>,
+    context: Arc<Context>,
+) -> Result<Action, ClusterError> {
+    let run = match &run.0 {
+        Ok(run) => run,
+        Err(invalid) => {
+            tracing::error!(error = %invalid.error, "this BuildRun cannot be read and is left alone");
+            return Ok(Action::await_change());
+        }
+    };
+    let is_of_others = run.status.as_ref().is_some_and(|status| status.executor.is_some());
+    if run.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    if run.is_done() {
+        return retention::finished(&context, run).await;
+    }
+    if is_of_others {
+        return Ok(Action::await_change());
+    }
+    let pods = context.api::<Pod>(&run.namespace().unwrap_or_default());
+    let pod_name = run.annotations().get(POD_ANNOTATION).cloned();
+    let pod = match &pod_name {
+        Some(name) => pods.get_opt(name).await.asked(|| format!("get Pod {name}"))?,
+        None => None,
+    };
+    let has_started = run.status.as_ref().is_some_and(|status| status.start_time.is_some());
+    match (pod_name, pod) {
+        (Some(name), None) if has_started => Box::pin(follow(&context, run, &name, None)).await,
+        (Some(name), Some(pod)) => Box::pin(follow(&context, run, &name, Some(&pod))).await,
+        _ => Box::pin(start(&context, run)).await,
+    }
+}
+
+/// Judges the run and makes its pod.
+async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError> {
+    let loaded = context.loader.run(run, Lookup::Images).await?;
+    let checked = match validate(&loaded, &context.settings) {
+        Ok(checked) => checked,
+        Err(refusals) => return refuse(context, run, &loaded.roots, refusals).await,
+    };
+    let Expansion { pod, service_account } = expand(&checked);
+    let run = claim(context, run, &loaded.roots, Some(&pod.name_any())).await?;
+    if let Some(account) = service_account {
+        pod::create_account(context, &account).await?;
+    }
+    let spec = build_spec(&loaded.roots);
+    let uid = run.uid().unwrap_or_default();
+    if let Some(spec) = spec.clone() {
+        context.remember(&uid, spec);
+    }
+    let (reason, message) = match pod::create(context, &run, &pod).await? {
+        // Its first change comes by itself.
+        Creation::Done(pod) => {
+            context.metrics.pod_made(&with_build_spec(run, spec), &pod);
+            return Ok(Action::requeue(PENDING_GRACE.unsigned_abs()));
+        }
+        Creation::Quota { message } => {
+            let status =
+                BuildRunStatus { build_spec: spec, ..run.status.clone().unwrap_or_default() };
+            let status = with_condition(status, UNKNOWN, reasons::EXCEEDED_RESOURCE_QUOTA, message);
+            status::of_run(context, &run, &status).await?;
+            return Ok(Action::requeue(QUOTA_RETRY));
+        }
+        Creation::Refused { reason, message } => (reason, message),
+    };
+    fail(context, &run, spec, reason, message).await
+}
+
+/// The run as it is once its status has been written, as far as figures go.
+fn with_build_spec(mut run: BuildRun, spec: Option<BuildSpec>) -> BuildRun {
+    run.status.get_or_insert_default().build_spec = spec;
+    run
+}
+
+/// The Build as the status keeps it.
+fn build_spec(roots: &Roots) -> Option<BuildSpec> {
+    let own = roots.buildrun.spec.build.spec.clone();
+    let named = || roots.build.as_ref().and_then(Presence::found).map(|build| build.spec.clone());
+    own.or_else(named)
+}
+
+/// Labels the run with its Build, lets the Build own it where it wants that, and names its pod.
+async fn claim(
+    context: &Context,
+    run: &BuildRun,
+    roots: &Roots,
+    pod: Option<&str>,
+) -> Result<BuildRun, ClusterError> {
+    let mut claimed = run.clone();
+    if let Some(build) = roots.build.as_ref().and_then(Presence::found) {
+        let generation = build.metadata.generation.unwrap_or_default().to_string();
+        let labels = claimed.labels_mut();
+        labels.insert(BUILD_LABEL.into(), build.name_any());
+        labels.insert("build.shipwright.io/generation".into(), generation);
+        let owner = retention::owner(build);
+        if retention::owns_its_runs(build) && !run.owner_references().contains(&owner) {
+            claimed.owner_references_mut().push(owner);
+        }
+    }
+    if let Some(name) = pod {
+        claimed.annotations_mut().insert(POD_ANNOTATION.into(), name.to_owned());
+    }
+    if claimed.metadata == run.metadata {
+        return Ok(claimed);
+    }
+    let metadata = json!({
+        "resourceVersion": run.resource_version(),
+        "labels": claimed.metadata.labels,
+        "annotations": claimed.metadata.annotations,
+        "ownerReferences": claimed.metadata.owner_references,
+    });
+    context.leadership.check()?;
+    let api = context.api::<BuildRun>(&run.namespace().unwrap_or_default());
+    let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    let patched = api.patch(&run.name_any(), &parameters, &patch).await;
+    patched.asked(|| format!("label BuildRun {}", run.name_any()))
+}
+
+/// Reasons for which a run fails before anything of its Build counts: it gets neither labels nor a copy of it.
+const EARLY: [&str; 9] = [
+    reasons::BUILD_RUN_NAME_INVALID,
+    reasons::BUILD_RUN_NO_REF_OR_SPEC,
+    reasons::BUILD_RUN_AMBIGUOUS_BUILD,
+    reasons::BUILD_RUN_BUILD_FIELD_OVERRIDE_FORBIDDEN,
+    reasons::SPEC_ENV_NAME_FORBIDDEN,
+    reasons::BUILD_NOT_FOUND,
+    reasons::BUILD_REGISTRATION_FAILED,
+    reasons::BUILD_RUN_CANCELED,
+    reasons::SET_OWNER_REFERENCE_FAILED,
+];
+
+/// The run cannot start: the first refusal is the one that its status shows.
+async fn refuse(
+    context: &Context,
+    run: &BuildRun,
+    roots: &Roots,
+    refusals: Vec<Refusal>,
+) -> Result<Action, ClusterError> {
+    let own = refusals.iter().find(|refusal| refusal.object.kind == BuildRun::KIND);
+    let Some(first) = own.or(refusals.first()) else { return Ok(Action::await_change()) };
+    let (reason, message) = (first.reason, first.message.clone());
+    if EARLY.contains(&reason) {
+        return fail(context, run, None, reason, message).await;
+    }
+    let run = claim(context, run, roots, None).await?;
+    fail(context, &run, build_spec(roots), reason, message).await
+}
+
+async fn fail(
+    context: &Context,
+    run: &BuildRun,
+    build_spec: Option<BuildSpec>,
+    reason: &'static str,
+    message: String,
+) -> Result<Action, ClusterError> {
+    let known = run.status.clone().unwrap_or_default();
+    let completion_time = Some(Time(Timestamp::now()));
+    let status = BuildRunStatus {
+        build_spec: known.build_spec.clone().or(build_spec),
+        completion_time,
+        ..known
+    };
+    let status = with_condition(status, FALSE, reason, message.clone());
+    status::of_run(context, run, &status).await?;
+    tell(context, run, &Event { warning: true, reason, message }).await;
+    Ok(Action::await_change())
+}
+
+fn with_condition(
+    status: BuildRunStatus,
+    word: &str,
+    reason: &str,
+    message: String,
+) -> BuildRunStatus {
+    let condition = Condition {
+        last_transition_time: Time(Timestamp::now()),
+        message,
+        reason: reason.into(),
+        status: word.into(),
+        type_: SUCCEEDED.into(),
+    };
+    BuildRunStatus { conditions: vec![condition], ..status }
+}
+
+/// Judges what became of the pod.
+async fn follow(
+    context: &Context,
+    run: &BuildRun,
+    pod_name: &str,
+    pod: Option<&Pod>,
+) -> Result<Action, ClusterError> {
+    let now = Timestamp::now();
+    let uid = run.uid().unwrap_or_default();
+    let mut known = run.clone();
+    if known.status.as_ref().is_none_or(|status| status.build_spec.is_none()) {
+        let spec = match context.recall(&uid) {
+            Some(spec) => Some(spec),
+            None => build_spec(&context.loader.roots(run).await?),
+        };
+        known.status.get_or_insert_default().build_spec = spec;
+    }
+    let timeout = timeout(&known);
+    if let Some(pod) = pod {
+        let spec = known.status.as_ref().and_then(|status| status.build_spec.as_ref());
+        if let Some(attempt) = next_attempt(run, spec, pod, context.settings.pod_retries) {
+            return replace(context, &known, pod_name, attempt).await;
+        }
+        pod::shorten(context, pod, timeout).await?;
+    }
+    let verdict = observe(&Seen { buildrun: &known, timeout, pod_name, pod }, now);
+    if verdict.next == Next::EndPod
+        && let Some(pod) = pod
+    {
+        pod::end(context, pod).await?;
+    }
+    let has_condition = run.succeeded().is_some();
+    let waits =
+        verdict.status.succeeded().is_some_and(|condition| condition.reason == reasons::PENDING);
+    if !has_condition
+        && waits
+        && let Some(left) = grace_left(pod, now)
+    {
+        return Ok(Action::requeue(left.unsigned_abs()));
+    }
+    status::of_run(context, run, &verdict.status).await?;
+    context.forget(&uid);
+    let written = BuildRun { status: Some(verdict.status.clone()), ..run.clone() };
+    if run.status.as_ref().is_none_or(|status| status.start_time.is_none()) {
+        context.metrics.started(&written);
+    }
+    if is_final(&verdict.status) {
+        context.metrics.ended(&written, pod);
+        if let Some(event) = &verdict.event {
+            tell(context, run, event).await;
+        }
+        pod::remove_account(context, run).await?;
+        return Ok(Action::await_change());
+    }
+    Ok(match verdict.next {
+        Next::Again(left) => Action::requeue(left.unsigned_abs()),
+        Next::Finished | Next::Wait | Next::EndPod => Action::await_change(),
+    })
+}
+
+/// The cluster took the pod away: the run gets another one. Its status says so first, so that whoever takes over knows that the pod of
+/// this attempt need not be there yet.
+async fn replace(
+    context: &Context,
+    run: &BuildRun,
+    lost: &str,
+    attempt: u32,
+) -> Result<Action, ClusterError> {
+    let most = context.settings.pod_retries;
+    let message = format!(
+        "pod {lost} was lost with its node or its place there; it is replaced ({attempt} of at most {most})"
+    );
+    tracing::info!(lost, attempt, "replacing a lost pod");
+    let status = BuildRunStatus { start_time: None, ..run.status.clone().unwrap_or_default() };
+    let status = with_condition(status, UNKNOWN, reasons::PENDING, message);
+    let written = status::of_run(context, run, &status).await?.unwrap_or_else(|| run.clone());
+    let metadata = json!({
+        "resourceVersion": written.resource_version(),
+        "annotations": { ATTEMPT_ANNOTATION: attempt.to_string(), POD_ANNOTATION: null },
+    });
+    context.leadership.check()?;
+    let api = context.api::<BuildRun>(&run.namespace().unwrap_or_default());
+    let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    let patched = api.patch(&run.name_any(), &parameters, &patch).await;
+    let run = patched.asked(|| format!("count the lost pod of BuildRun {}", run.name_any()))?;
+    Box::pin(start(context, &run)).await
+}
+
+fn is_final(status: &BuildRunStatus) -> bool {
+    status.succeeded().is_some_and(|condition| condition.status != UNKNOWN)
+}
+
+fn grace_left(pod: Option<&Pod>, now: Timestamp) -> Option<SignedDuration> {
+    let created = pod?.metadata.creation_timestamp.as_ref()?.0;
+    Some(PENDING_GRACE - now.duration_since(created)).filter(|left| *left > SignedDuration::ZERO)
+}
+
+/// How long the run may take: what it says, what its Build says, else an hour.
+fn timeout(run: &BuildRun) -> Nanoseconds {
+    let of_build = || run.status.as_ref()?.build_spec.as_ref()?.timeout.as_ref();
+    let written = run.spec.timeout.as_ref().or_else(of_build);
+    written.and_then(|timeout| timeout.parse().ok()).unwrap_or(DEFAULT_TIMEOUT)
+}
+
+/// An event for those who watch; a run does not depend on it.
+async fn tell(context: &Context, run: &BuildRun, event: &Event) {
+    let event = ClusterEvent {
+        type_: if event.warning { EventType::Warning } else { EventType::Normal },
+        reason: event.reason.into(),
+        note: Some(event.message.chars().take(1024).collect()),
+        action: "BuildRun".into(),
+        secondary: None,
+    };
+    if let Err(error) = context.recorder.publish(&event, &run.object_ref(&())).await {
+        tracing::warn!(%error, "cannot publish an event");
+    }
+}

@@ -1,0 +1,69 @@
+//! What every reconciler stands on.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::core::DeserializeGuard;
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::Store;
+use kube::{Api, Resource};
+
+use super::lease::Leadership;
+use super::load::Loader;
+use super::metrics::Metrics;
+use crate::api::{Build, BuildRun, BuildSpec};
+use crate::plan::Settings;
+
+/// One controller's settings, ways and memory.
+pub struct Context {
+    pub loader: Loader,
+    pub settings: Settings,
+    pub leadership: Leadership,
+    pub recorder: Recorder,
+    pub metrics: Arc<Metrics>,
+    /// All Builds as they were seen last.
+    pub builds: Store<DeserializeGuard<Build>>,
+    /// All runs as they were seen last.
+    pub runs: Store<DeserializeGuard<BuildRun>>,
+    /// Builds as they were when the pods of runs were made that have no status yet, by the runs' uids.
+    specs: Mutex<BTreeMap<String, BuildSpec>>,
+}
+
+impl Context {
+    pub fn new(
+        loader: Loader,
+        settings: Settings,
+        leadership: Leadership,
+        recorder: Recorder,
+        metrics: Arc<Metrics>,
+        (builds, runs): (Store<DeserializeGuard<Build>>, Store<DeserializeGuard<BuildRun>>),
+    ) -> Self {
+        let specs = Mutex::default();
+        Self { loader, settings, leadership, recorder, metrics, builds, runs, specs }
+    }
+
+    /// Objects of one namespace.
+    pub fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.loader.client.clone(), namespace)
+    }
+
+    /// Remembers the Build of a run until its status has it.
+    pub fn remember(&self, uid: &str, spec: BuildSpec) {
+        self.specs.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), spec);
+    }
+
+    /// What was remembered, if this process made the pod.
+    pub fn recall(&self, uid: &str) -> Option<BuildSpec> {
+        self.specs.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
+    }
+
+    /// The run's status has it, or nobody will ask any more.
+    pub fn forget(&self, uid: &str) {
+        self.specs.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}

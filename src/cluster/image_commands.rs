@@ -1,0 +1,93 @@
+//! What images run of themselves: for steps that say no command.
+//!
+//! Invariant: asked with the credentials that the kubelet would pull with, and with no others; an image that cannot be asked about is
+//! absent, and the run is refused for it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use serde_json::Value;
+use slipway_step::oci::{Credentials, Reference, Registry, find_credentials_in};
+
+use super::error::{Asked as _, ClusterError};
+use super::lease::Chain;
+use super::load::Loader;
+use crate::plan::{ImageCommand, Presence};
+
+const DOCKER_CONFIG: &str = ".dockerconfigjson";
+
+impl Loader {
+    /// The programs of images, by image.
+    pub(super) async fn image_commands(
+        &self,
+        namespace: &str,
+        images: impl IntoIterator<Item = String>,
+        account: Option<&ServiceAccount>,
+    ) -> Result<BTreeMap<String, Presence<ImageCommand>>, ClusterError> {
+        let mut images = images.into_iter().peekable();
+        if images.peek().is_none() {
+            return Ok(BTreeMap::new());
+        }
+        let configs = self.pull_secrets(namespace, account).await?;
+        let mut found = BTreeMap::new();
+        for image in images {
+            let command = match self.image_command(&image, &configs).await {
+                Ok(command) => Presence::Found(command),
+                Err(why) => {
+                    tracing::warn!(image, why, "cannot read what this image runs");
+                    Presence::Absent
+                }
+            };
+            found.insert(image, command);
+        }
+        Ok(found)
+    }
+
+    /// The docker configurations that a pod of this account is pulled with.
+    async fn pull_secrets(
+        &self,
+        namespace: &str,
+        account: Option<&ServiceAccount>,
+    ) -> Result<Vec<ByteString>, ClusterError> {
+        let secrets = kube::Api::<Secret>::namespaced(self.client.clone(), namespace);
+        let named = account.iter().flat_map(|account| account.image_pull_secrets.iter().flatten());
+        let mut configs = Vec::new();
+        for name in named.map(|secret| secret.name.as_str()).filter(|name| !name.is_empty()) {
+            let secret = secrets.get_opt(name).await.asked(|| format!("get Secret {name}"))?;
+            let data = secret.and_then(|secret| secret.data).unwrap_or_default();
+            configs.extend(data.get(DOCKER_CONFIG).cloned());
+        }
+        Ok(configs)
+    }
+
+    async fn image_command(
+        &self,
+        image: &str,
+        configs: &[ByteString],
+    ) -> Result<ImageCommand, String> {
+        let reference: Reference = image.parse().map_err(|error| format!("{error}"))?;
+        let registry = reference.resolve_registry();
+        // A configuration that cannot be read names no registry; another one may.
+        let known =
+            configs.iter().find_map(|config| find_credentials_in(&config.0, registry).ok()?);
+        let credentials = known.unwrap_or_else(Credentials::anonymous);
+        let is_insecure = self.insecure_registries.iter().any(|insecure| insecure == registry);
+        // What asks a registry stays on one thread.
+        let runtime = tokio::runtime::Handle::current();
+        let asked = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async {
+                Registry::connect(reference, credentials, is_insecure).await?.config().await
+            })
+        });
+        let config = asked.await.map_err(|error| error.to_string())?;
+        let config = config.map_err(|error| Chain(&error).to_string())?;
+        let config = config.ok_or("it has no configuration for Linux")?;
+        let config: Value = serde_json::from_slice(&config).map_err(|error| error.to_string())?;
+        let words = |key: &str| -> Vec<String> {
+            let words = config["config"][key].as_array().into_iter().flatten();
+            words.filter_map(|word| word.as_str().map(String::from)).collect()
+        };
+        Ok(ImageCommand { entrypoint: words("Entrypoint"), cmd: words("Cmd") })
+    }
+}

@@ -1,0 +1,168 @@
+//! Everything that a cluster needs for the controller, as objects to apply.
+//!
+//! Invariant: the controller's role names what it asks for and nothing else; no wildcard.
+
+use serde_json::{Value, json};
+
+use super::lease::LEASE;
+use crate::api::{GROUP, crd};
+
+/// Where upstream's controller lives, and so the lease.
+pub const NAMESPACE: &str = "shipwright-build";
+/// Name of the controller's account, role and Deployment.
+pub const NAME: &str = "slipway-controller";
+/// Image of the controller that belongs to this version.
+pub const IMAGE: &str = concat!("slipway.dev/controller:", env!("CARGO_PKG_VERSION"));
+/// Port of metrics and probes.
+const PORT: u16 = 8383;
+const RBAC: &str = "rbac.authorization.k8s.io/v1";
+
+/// Definitions and objects as one YAML text, in the order in which they are needed.
+pub fn manifest(image: &str) -> Result<String, serde_saphyr::SerializeError> {
+    let definitions = crd::crds().iter().map(crd::to_yaml).collect::<Result<String, _>>()?;
+    objects(image).iter().try_fold(definitions, |text, object| {
+        Ok(format!("{text}---\n{}", serde_saphyr::to_string(object)?))
+    })
+}
+
+/// All objects beside the CustomResourceDefinitions.
+pub fn objects(image: &str) -> Vec<Value> {
+    let labels = json!({ "app.kubernetes.io/name": NAME });
+    let anywhere = json!({ "name": NAME, "labels": labels });
+    let here = json!({ "name": NAME, "namespace": NAMESPACE, "labels": labels });
+    vec![
+        json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": { "name": NAMESPACE, "labels": { "pod-security.kubernetes.io/enforce": "restricted" } },
+        }),
+        json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": here }),
+        role("ClusterRole", &anywhere, &cluster_rules()),
+        binding("ClusterRole", &anywhere),
+        role("Role", &here, &own_rules()),
+        binding("Role", &here),
+        aggregated("view", &["view"], &view_rules()),
+        aggregated("edit", &["edit", "admin"], &edit_rules()),
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": here,
+            "spec": {
+                "selector": labels,
+                "ports": [{ "name": "metrics", "port": PORT, "targetPort": "metrics" }],
+            },
+        }),
+        deployment(image, &here, &labels),
+    ]
+}
+
+fn cluster_rules() -> Vec<Value> {
+    vec![
+        rule(GROUP, &["builds"], &["get", "list", "watch"]),
+        rule(GROUP, &["builds/status", "buildruns/status"], &["patch"]),
+        rule(GROUP, &["buildruns"], &["delete", "list", "patch", "watch"]),
+        rule(
+            "shipwright.io",
+            &["buildstrategies", "clusterbuildstrategies"],
+            &["get", "list", "watch"],
+        ),
+        // Clusters with the admission plugin OwnerReferencesPermissionEnforcement, OpenShift for one, ask for this of whoever makes an
+        // object that holds up the deletion of its owner.
+        rule(GROUP, &["builds/finalizers", "buildruns/finalizers"], &["update"]),
+        rule("", &["pods"], &["create", "delete", "get", "list", "patch", "watch"]),
+        rule("", &["secrets"], &["get", "list", "watch"]),
+        rule("", &["configmaps", "namespaces"], &["get"]),
+        rule("", &["limitranges"], &["list"]),
+        rule("", &["serviceaccounts"], &["create", "delete", "get"]),
+        rule("events.k8s.io", &["events"], &["create"]),
+    ]
+}
+
+/// What the controller needs in its own namespace. A name cannot limit who creates.
+fn own_rules() -> Vec<Value> {
+    let mut lease = rule("coordination.k8s.io", &["leases"], &["get", "update"]);
+    lease["resourceNames"] = json!([LEASE]);
+    vec![rule("coordination.k8s.io", &["leases"], &["create"]), lease]
+}
+
+fn view_rules() -> Vec<Value> {
+    let kinds = ["builds", "buildruns", "buildstrategies", "clusterbuildstrategies"];
+    vec![rule(GROUP, &kinds, &["get", "list", "watch"])]
+}
+
+fn edit_rules() -> Vec<Value> {
+    let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+    vec![
+        rule(GROUP, &["builds", "buildruns", "buildstrategies"], &verbs),
+        rule(GROUP, &["clusterbuildstrategies"], &["get", "list", "watch"]),
+    ]
+}
+
+fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
+    json!({ "apiGroups": [group], "resources": resources, "verbs": verbs })
+}
+
+fn role(kind: &str, metadata: &Value, rules: &[Value]) -> Value {
+    json!({ "apiVersion": RBAC, "kind": kind, "metadata": metadata, "rules": rules })
+}
+
+/// Binds the controller's account to the role of the same name.
+fn binding(kind: &str, metadata: &Value) -> Value {
+    json!({
+        "apiVersion": RBAC,
+        "kind": format!("{kind}Binding"),
+        "metadata": metadata,
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": NAME },
+        "subjects": [{ "kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE }],
+    })
+}
+
+/// A role that Kubernetes' own roles take in: whoever may view or edit a namespace may do so with builds.
+fn aggregated(name: &str, to: &[&str], rules: &[Value]) -> Value {
+    let labels: serde_json::Map<String, Value> = to
+        .iter()
+        .map(|role| (format!("rbac.authorization.k8s.io/aggregate-to-{role}"), json!("true")))
+        .collect();
+    let metadata =
+        json!({ "name": format!("shipwright-build-aggregate-{name}"), "labels": labels });
+    role("ClusterRole", &metadata, rules)
+}
+
+fn deployment(image: &str, metadata: &Value, labels: &Value) -> Value {
+    let probe = |path: &str| json!({ "httpGet": { "path": path, "port": "metrics" } });
+    let container = json!({
+        "name": "controller",
+        "image": image,
+        "args": ["controller"],
+        "env": [{
+            "name": "BUILD_CONTROLLER_LEADER_ELECTION_NAMESPACE",
+            "valueFrom": { "fieldRef": { "fieldPath": "metadata.namespace" } },
+        }],
+        "ports": [{ "name": "metrics", "containerPort": PORT }],
+        "livenessProbe": probe("/healthz"),
+        "readinessProbe": probe("/readyz"),
+        "resources": { "requests": { "cpu": "20m", "memory": "40Mi" }, "limits": { "memory": "256Mi" } },
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": { "drop": ["ALL"] },
+            "readOnlyRootFilesystem": true,
+            "runAsGroup": 1000,
+            "runAsNonRoot": true,
+            "runAsUser": 1000,
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+    });
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {
+            "replicas": 1,
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": { "containers": [container], "serviceAccountName": NAME },
+            },
+        },
+    })
+}

@@ -1,0 +1,184 @@
+//! One leader among all replicas, ours and upstream's: whoever holds the lease acts.
+//!
+//! Invariant: nothing is written on behalf of a lease that may have ended: [`Leadership::check`] says no before anybody else may take
+//! it over, also in a process that was stopped in between.
+//!
+//! The same fields and times as Kubernetes' own leader election, so that an installed upstream controller and this one respect each
+//! other. A library would tell who leads, but not until when.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use super::error::{Asked as _, ClusterError};
+
+/// How long a lease lasts, and how it is kept.
+#[derive(Debug, Clone)]
+pub struct Election {
+    /// Namespace of the lease.
+    pub namespace: String,
+    /// Who this replica is.
+    pub identity: String,
+    /// Others may take it so long after it was renewed last.
+    pub duration: Duration,
+    /// Whoever could not renew it for so long stops acting.
+    pub renew_deadline: Duration,
+    /// Between two tries.
+    pub retry_period: Duration,
+}
+
+/// Name of the lease: upstream's.
+pub const LEASE: &str = "shipwright-build-controller-lock";
+
+/// Until when this replica may act.
+#[derive(Debug, Clone, Default)]
+pub struct Leadership(Arc<Mutex<Option<Instant>>>);
+
+impl Leadership {
+    /// An error where this replica may not act any more.
+    pub fn check(&self) -> Result<(), ClusterError> {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match until {
+            Some(until) if Instant::now() < until => Ok(()),
+            _ => Err(ClusterError::NotLeading),
+        }
+    }
+
+    fn set(&self, until: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+}
+
+/// A candidate for the lease.
+pub struct Candidate {
+    api: Api<Lease>,
+    election: Election,
+    leadership: Leadership,
+    /// What was seen last of somebody else's lease, and when.
+    seen: Option<(Option<String>, Instant)>,
+}
+
+impl Candidate {
+    pub fn new(client: Client, election: Election, leadership: Leadership) -> Self {
+        let api = Api::namespaced(client, &election.namespace);
+        Self { api, election, leadership, seen: None }
+    }
+
+    /// Comes back once this replica leads.
+    pub async fn lead(&mut self) {
+        loop {
+            match self.attempt().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(error = %Chain(&error), "cannot take the lease"),
+            }
+            tokio::time::sleep(self.election.retry_period).await;
+        }
+    }
+
+    /// Comes back once this replica leads no more.
+    pub async fn hold(&mut self) {
+        while self.leadership.check().is_ok() {
+            tokio::time::sleep(self.election.retry_period).await;
+            match self.attempt().await {
+                Ok(true) => {}
+                Ok(false) => self.leadership.set(None),
+                Err(error) => tracing::warn!(error = %Chain(&error), "cannot renew the lease"),
+            }
+        }
+    }
+
+    /// Gives it to whoever comes next, so that nobody has to wait for its end.
+    pub async fn release(&mut self) -> Result<(), ClusterError> {
+        self.leadership.check()?;
+        self.leadership.set(None);
+        let Some(mut lease) =
+            self.api.get_opt(LEASE).await.asked(|| format!("get Lease {LEASE}"))?
+        else {
+            return Ok(());
+        };
+        let spec = lease.spec.get_or_insert_default();
+        if spec.holder_identity.as_ref() == Some(&self.election.identity) {
+            spec.holder_identity = Some(String::new());
+            spec.lease_duration_seconds = Some(1);
+            self.replace(&lease).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes or renews the lease where nobody else has it.
+    async fn attempt(&mut self) -> Result<bool, ClusterError> {
+        let began = Instant::now();
+        let known = self.api.get_opt(LEASE).await.asked(|| format!("get Lease {LEASE}"))?;
+        let now = MicroTime(Timestamp::now());
+        let mut lease = known.unwrap_or_else(|| Lease {
+            metadata: ObjectMeta { name: Some(LEASE.into()), ..ObjectMeta::default() },
+            spec: None,
+        });
+        let is_new = lease.metadata.resource_version.is_none();
+        let spec = lease.spec.get_or_insert_default();
+        let holder = spec.holder_identity.clone().unwrap_or_default();
+        let is_mine = holder == self.election.identity;
+        if !is_mine
+            && !holder.is_empty()
+            && !self.has_ended(spec, lease.metadata.resource_version.clone())
+        {
+            return Ok(false);
+        }
+        if !is_mine {
+            spec.acquire_time = Some(now.clone());
+            spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0) + i32::from(!is_new));
+        }
+        spec.holder_identity = Some(self.election.identity.clone());
+        spec.lease_duration_seconds = i32::try_from(self.election.duration.as_secs()).ok();
+        spec.renew_time = Some(now);
+        if is_new {
+            let created = self.api.create(&PostParams::default(), &lease).await;
+            created.asked(|| format!("create Lease {LEASE}"))?;
+        } else {
+            self.replace(&lease).await?;
+        }
+        self.leadership.set(Some(began + self.election.renew_deadline));
+        Ok(true)
+    }
+
+    /// By this replica's clock alone: clocks of machines differ.
+    fn has_ended(&mut self, spec: &LeaseSpec, version: Option<String>) -> bool {
+        let lasts = spec.lease_duration_seconds.and_then(|seconds| seconds.try_into().ok());
+        let lasts = lasts.map_or(self.election.duration, Duration::from_secs);
+        match &self.seen {
+            Some((known, since)) if *known == version => since.elapsed() > lasts,
+            _ => {
+                self.seen = Some((version, Instant::now()));
+                false
+            }
+        }
+    }
+
+    async fn replace(&self, lease: &Lease) -> Result<(), ClusterError> {
+        // It carries the version that it was read in: of two candidates one fails.
+        let replaced = self.api.replace(LEASE, &PostParams::default(), lease).await;
+        replaced.asked(|| format!("update Lease {LEASE}")).map(drop)
+    }
+}
+
+/// An error with what led to it, in one line.
+#[derive(Debug)]
+pub struct Chain<'a>(pub &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

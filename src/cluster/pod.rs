@@ -1,0 +1,160 @@
+//! The pod of a run and its account: made, ended, removed.
+//!
+//! Invariant: what is there already and belongs to the run was made by the run.
+
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Status;
+use serde_json::json;
+
+use super::context::Context;
+use super::error::{Asked as _, ClusterError};
+use super::status::MANAGER;
+use crate::api::{BuildRun, BuildRunSpec, Nanoseconds, reasons};
+use crate::plan::go_quote;
+
+/// Seconds in the queue that are not worth a write.
+const QUEUE_GRACE: i64 = 2;
+
+/// What the API server said to a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Creation {
+    /// It is there.
+    Done(Box<Pod>),
+    /// The namespace has no room for it now.
+    Quota { message: String },
+    /// It never will be.
+    Refused { reason: &'static str, message: String },
+}
+
+/// Makes the pod of a run.
+pub async fn create(
+    context: &Context,
+    run: &BuildRun,
+    pod: &Pod,
+) -> Result<Creation, ClusterError> {
+    context.leadership.check()?;
+    let api = context.api::<Pod>(&pod.namespace().unwrap_or_default());
+    let parameters = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+    let name = pod.name_any();
+    match api.create(&parameters, pod).await {
+        Ok(pod) => Ok(Creation::Done(Box::new(pod))),
+        Err(kube::Error::Api(response)) if response.code == 409 => {
+            let there = api.get_opt(&name).await.asked(|| format!("get Pod {name}"))?;
+            let own = there.filter(|pod| is_of(pod, run));
+            Ok(own.map_or_else(|| refusal(&name, &response), |pod| Creation::Done(Box::new(pod))))
+        }
+        // Whoever asks too often, or asks a server that has trouble, asks again.
+        Err(kube::Error::Api(response)) if response.code < 500 && response.code != 429 => {
+            Ok(refusal(&name, &response))
+        }
+        Err(source) => Err(ClusterError::Api { what: format!("create Pod {name}"), source }),
+    }
+}
+
+fn is_of(pod: &Pod, run: &BuildRun) -> bool {
+    pod.owner_references().iter().any(|owner| Some(&owner.uid) == run.metadata.uid.as_ref())
+}
+
+fn refusal(pod: &str, response: &Status) -> Creation {
+    let text = &response.message;
+    let executor = pod.strip_suffix("-pod").unwrap_or(pod);
+    if response.code == 403 && text.contains("exceeded quota") {
+        return Creation::Quota {
+            message: format!("TaskRun Pod exceeded available resources: {text}"),
+        };
+    }
+    if response.code == 403
+        && (text.contains("violates PodSecurity") || text.contains("security context constraint"))
+    {
+        return Creation::Refused { reason: reasons::POD_ADMISSION_FAILED, message: text.clone() };
+    }
+    let message = format!(
+        "failed to create task run pod {}: {text}. Maybe invalid TaskSpec",
+        go_quote(executor)
+    );
+    Creation::Refused { reason: reasons::POD_CREATION_FAILED, message }
+}
+
+/// Ends a pod. One that a node has keeps its logs and statuses.
+pub async fn end(context: &Context, pod: &Pod) -> Result<(), ClusterError> {
+    let api = context.api::<Pod>(&pod.namespace().unwrap_or_default());
+    let name = pod.name_any();
+    let spec = pod.spec.clone().unwrap_or_default();
+    if pod.metadata.deletion_timestamp.is_some() || spec.active_deadline_seconds == Some(1) {
+        return Ok(());
+    }
+    context.leadership.check()?;
+    if spec.node_name.is_none() {
+        let preconditions =
+            Preconditions { uid: pod.uid(), resource_version: pod.resource_version() };
+        let parameters =
+            DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let deleted = api.delete(&name, &parameters).await;
+        return deleted.asked(|| format!("delete Pod {name}")).map(drop);
+    }
+    set_deadline(context, pod, 1).await
+}
+
+/// Takes the time that a pod spent in the queue off its deadline, which begins when a node accepts it.
+pub async fn shorten(
+    context: &Context,
+    pod: &Pod,
+    timeout: Nanoseconds,
+) -> Result<(), ClusterError> {
+    let Some(seconds) = seconds_left(pod, timeout) else { return Ok(()) };
+    set_deadline(context, pod, seconds).await
+}
+
+/// How many seconds the pod's deadline should be, where it is too long by more than clocks may differ.
+fn seconds_left(pod: &Pod, timeout: Nanoseconds) -> Option<i64> {
+    let accepted = pod.status.as_ref()?.start_time.as_ref()?.0;
+    let created = pod.metadata.creation_timestamp.as_ref()?.0;
+    let queued = accepted.duration_since(created).as_secs();
+    let deadline = pod.spec.as_ref()?.active_deadline_seconds?;
+    let wanted = (timeout.0 / 1_000_000_000 - queued).max(1);
+    (timeout.0 > 0 && queued >= QUEUE_GRACE && wanted < deadline).then_some(wanted)
+}
+
+async fn set_deadline(context: &Context, pod: &Pod, seconds: i64) -> Result<(), ClusterError> {
+    context.leadership.check()?;
+    let name = pod.name_any();
+    let api = context.api::<Pod>(&pod.namespace().unwrap_or_default());
+    let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let spec = json!({ "activeDeadlineSeconds": seconds });
+    let patch = json!({ "metadata": { "uid": pod.uid() }, "spec": spec });
+    match api.patch(&name, &parameters, &Patch::Merge(patch)).await {
+        Err(kube::Error::Api(response)) if response.code == 404 => Ok(()),
+        outcome => outcome.asked(|| format!("set the deadline of Pod {name}")).map(drop),
+    }
+}
+
+/// Makes the account of one run; one of that name is used as it is.
+pub async fn create_account(
+    context: &Context,
+    account: &ServiceAccount,
+) -> Result<(), ClusterError> {
+    context.leadership.check()?;
+    let api = context.api::<ServiceAccount>(&account.namespace().unwrap_or_default());
+    let parameters = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+    match api.create(&parameters, account).await {
+        Err(kube::Error::Api(response)) if response.code == 409 => Ok(()),
+        outcome => {
+            outcome.asked(|| format!("create ServiceAccount {}", account.name_any())).map(drop)
+        }
+    }
+}
+
+/// Removes the account that was made for a run.
+pub async fn remove_account(context: &Context, run: &BuildRun) -> Result<(), ClusterError> {
+    if run.spec.service_account.as_deref() != Some(BuildRunSpec::GENERATE_SERVICE_ACCOUNT) {
+        return Ok(());
+    }
+    context.leadership.check()?;
+    let api = context.api::<ServiceAccount>(&run.namespace().unwrap_or_default());
+    match api.delete(&run.name_any(), &DeleteParams::default()).await {
+        Err(kube::Error::Api(response)) if response.code == 404 => Ok(()),
+        outcome => outcome.asked(|| format!("delete ServiceAccount {}", run.name_any())).map(drop),
+    }
+}

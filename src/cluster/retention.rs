@@ -1,0 +1,121 @@
+//! Finished runs go when their time is over, or when their Build has enough of them; runs belong to their Build where it says so.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use serde_json::json;
+
+use super::context::Context;
+use super::error::{Asked as _, ClusterError};
+use super::status::MANAGER;
+use crate::api::{API_VERSION, Build, BuildRun};
+use crate::plan::retain::{due, surplus};
+
+/// Label of a run with the name of its Build.
+pub const BUILD_LABEL: &str = "build.shipwright.io/name";
+
+/// What becomes of a finished run.
+pub async fn finished(context: &Context, run: &BuildRun) -> Result<Action, ClusterError> {
+    if let Some(build) = run.spec.build.name.as_ref() {
+        let namespace = run.namespace().unwrap_or_default();
+        let build = context.builds.get(&ObjectRef::new(build).within(&namespace));
+        if let Some(DeserializeGuard(Ok(build))) = build.as_deref() {
+            limit(context, build).await?;
+        }
+    }
+    let Some(due) = due(run) else { return Ok(Action::await_change()) };
+    let left = due.duration_since(Timestamp::now());
+    if left.is_positive() {
+        return Ok(Action::requeue(left.unsigned_abs().max(Duration::from_secs(1))));
+    }
+    delete(context, run).await?;
+    Ok(Action::await_change())
+}
+
+/// Deletes what is more than a Build wants to keep.
+pub async fn limit(context: &Context, build: &Build) -> Result<(), ClusterError> {
+    let runs = runs_of(context, build);
+    for run in surplus(build, &runs) {
+        delete(context, run).await?;
+    }
+    Ok(())
+}
+
+/// Lets a Build own its runs, or not, as it says.
+pub async fn own(context: &Context, build: &Build) -> Result<(), ClusterError> {
+    let owns = owns_its_runs(build);
+    for run in runs_of(context, build) {
+        let known = run.owner_references();
+        let is_owned = known.iter().any(|owner| is_build(owner, build));
+        if is_owned == owns {
+            continue;
+        }
+        let others = known.iter().filter(|owner| !is_build(owner, build)).cloned();
+        let owners: Vec<_> = others.chain(owns.then(|| owner(build))).collect();
+        let metadata =
+            json!({ "resourceVersion": run.resource_version(), "ownerReferences": owners });
+        context.leadership.check()?;
+        let api = context.api::<DeserializeGuard<BuildRun>>(&run.namespace().unwrap_or_default());
+        let parameters =
+            PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        match api.patch(&run.name_any(), &parameters, &patch).await {
+            Err(kube::Error::Api(response)) if response.code == 404 => {}
+            outcome => {
+                drop(outcome.asked(|| format!("set the owner of BuildRun {}", run.name_any()))?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the runs of a Build go with it.
+pub fn owns_its_runs(build: &Build) -> bool {
+    build.spec.retention.as_ref().and_then(|retention| retention.at_build_deletion) == Some(true)
+}
+
+/// The Build as the owner of a run.
+pub fn owner(build: &Build) -> OwnerReference {
+    OwnerReference {
+        api_version: API_VERSION.into(),
+        block_owner_deletion: Some(true),
+        controller: Some(true),
+        kind: Build::KIND.into(),
+        name: build.name_any(),
+        uid: build.uid().unwrap_or_default(),
+    }
+}
+
+fn is_build(owner: &OwnerReference, build: &Build) -> bool {
+    owner.kind == Build::KIND && Some(&owner.name) == build.metadata.name.as_ref()
+}
+
+fn runs_of(context: &Context, build: &Build) -> Vec<BuildRun> {
+    let runs = context.runs.state();
+    let readable = runs.iter().filter_map(|run| run.0.as_ref().ok());
+    readable
+        .filter(|run| {
+            run.namespace() == build.namespace()
+                && run.labels().get(BUILD_LABEL) == build.metadata.name.as_ref()
+        })
+        .cloned()
+        .collect()
+}
+
+async fn delete(context: &Context, run: &BuildRun) -> Result<(), ClusterError> {
+    context.leadership.check()?;
+    let api = context.api::<DeserializeGuard<BuildRun>>(&run.namespace().unwrap_or_default());
+    let preconditions = Preconditions { uid: run.uid(), resource_version: None };
+    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    tracing::info!(run = run.name_any(), "deleting a finished BuildRun");
+    match api.delete(&run.name_any(), &parameters).await {
+        Err(kube::Error::Api(response)) if matches!(response.code, 404 | 409) => Ok(()),
+        outcome => outcome.asked(|| format!("delete BuildRun {}", run.name_any())).map(drop),
+    }
+}

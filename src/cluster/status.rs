@@ -1,0 +1,63 @@
+//! Writes what was found out.
+//!
+//! Invariant: a status is applied to the version of the object that it was computed from; who was overtaken reads again.
+//! Invariant: an equal status is not written.
+
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
+use kube::core::DeserializeGuard;
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::error::{Asked as _, ClusterError};
+use crate::api::{API_VERSION, Build, BuildRun, BuildRunStatus, BuildStatus};
+
+/// The field manager of everything that the controller writes.
+pub const MANAGER: &str = "slipway-controller";
+
+/// Writes the status of a run, where it says something new; the run as it is then.
+pub async fn of_run(
+    context: &Context,
+    run: &BuildRun,
+    status: &BuildRunStatus,
+) -> Result<Option<BuildRun>, ClusterError> {
+    if run.status.as_ref() == Some(status) {
+        return Ok(None);
+    }
+    let api = context.api::<DeserializeGuard<BuildRun>>(&run.namespace().unwrap_or_default());
+    let patch = document(BuildRun::KIND, &run.metadata, &json!(status));
+    context.leadership.check()?;
+    let written = api.patch_status(&run.name_any(), &apply(), &Patch::Apply(patch)).await;
+    let written = written.asked(|| format!("write the status of BuildRun {}", run.name_any()))?;
+    Ok(written.0.ok())
+}
+
+/// Writes the status of a Build, where it says something new.
+pub async fn of_build(
+    context: &Context,
+    build: &Build,
+    status: &BuildStatus,
+) -> Result<(), ClusterError> {
+    if build.status.as_ref() == Some(status) {
+        return Ok(());
+    }
+    let api = context.api::<DeserializeGuard<Build>>(&build.namespace().unwrap_or_default());
+    let patch = document(Build::KIND, &build.metadata, &json!(status));
+    context.leadership.check()?;
+    let written = api.patch_status(&build.name_any(), &apply(), &Patch::Apply(patch)).await;
+    written.asked(|| format!("write the status of Build {}", build.name_any())).map(drop)
+}
+
+fn apply() -> PatchParams {
+    PatchParams::apply(MANAGER).force()
+}
+
+fn document(kind: &str, metadata: &kube::api::ObjectMeta, status: &Value) -> Value {
+    let metadata = json!({
+        "name": metadata.name,
+        "namespace": metadata.namespace,
+        "resourceVersion": metadata.resource_version,
+        "uid": metadata.uid,
+    });
+    json!({ "apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "status": status })
+}
