@@ -11,6 +11,7 @@ mod crds;
 mod explain;
 mod generated;
 mod golden;
+mod install;
 mod local;
 mod properties;
 mod readme;

@@ -103,6 +103,7 @@ cluster_images() {
     cluster_require_up
     export PATH=$cluster_state/bin:$PATH CONTAINERD_ADDRESS=$cluster_socket
     images_for images_import
+    images_controller_for images_import
 }
 
 cluster_start() { # component

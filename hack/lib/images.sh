@@ -1,7 +1,8 @@
 # The images of the tests, built here for the cluster and the engines alike. Sourced after packages.sh and services.sh, not run.
 #
-# images_for COMMAND… builds what is not in the cache and calls COMMAND… REFERENCE CONTENT ARCHIVE for each image; images_import is such
-# a command, for containerd. It needs ctr on PATH and CONTAINERD_ADDRESS in the environment.
+# images_for COMMAND… builds what is not in the cache and calls COMMAND… REFERENCE CONTENT ARCHIVE for each image, images_controller_for
+# COMMAND… does so for the controller's; images_import is such a command, for containerd. It needs ctr on PATH and CONTAINERD_ADDRESS in
+# the environment.
 # The images hold the tests' certificate authority, so that what runs in them trusts the test servers.
 #
 # Invariant: each image is built from a directory and kept as one archive named by that directory's content; where that content is
@@ -13,15 +14,7 @@ images_source=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 images_for() ( # command...
     set -euo pipefail
-    images_command=("$@")
-    umask 022
-    need_packages buildah busybox-static ca-certificates
-    mkdir -p "$images_cache"
-    # One at a time: buildah's names and our archives are shared.
-    exec 8>"$images_cache/lock"
-    flock 8
-    services_authority
-    rm -rf "$images_contexts"
+    images_begin "$@"
 
     step=$("$images_source/hack/step")
     images_context step
@@ -52,6 +45,32 @@ images_for() ( # command...
         images_one "user-${user%:*}" "slipway.test/user:${user%:*}"
     done
 )
+
+images_controller_for() ( # command...
+    set -euo pipefail
+    cd "$images_source"
+    # A login's PATH is not everywhere.
+    command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    cargo build --release --locked --package slipway >&2
+    images_begin "$@"
+    images_context controller
+    cp "$images_source/base-images/controller/Containerfile" "$images_contexts/controller/"
+    install -m 0755 "${CARGO_TARGET_DIR:-$images_source/target}/release/slipway" "$images_contexts/controller/slipway"
+    images_certificates controller
+    images_one controller "slipway.dev/controller:$(images_version)"
+)
+
+images_begin() { # command...
+    images_command=("$@")
+    umask 022
+    need_packages buildah busybox-static ca-certificates
+    mkdir -p "$images_cache"
+    # One at a time: buildah's names and our archives are shared.
+    exec 8>"$images_cache/lock"
+    flock 8
+    services_authority
+    rm -rf "$images_contexts"
+}
 
 images_version() {
     sed -n '/^\[workspace.package\]/,/^\[workspace.lints/s/^version = "\(.*\)"$/\1/p' "$images_source/Cargo.toml"

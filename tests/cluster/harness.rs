@@ -12,6 +12,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// How long anything may take on a busy machine before the test gives up.
@@ -159,14 +160,23 @@ impl Namespace {
     /// The pod as soon as `is` says so; nothing when that takes longer.
     pub fn watch(&self, pod: &str, longest: Duration, is: impl Fn(&Pod) -> bool) -> Option<Pod> {
         // As a list of one: kubectl's watch of a single object loses what changes between its look and its watch.
-        let one = format!("--field-selector=metadata.name={pod}");
-        let mut watch = self.command(&["get", "pods", &one, "--watch", "--output=json"]);
+        self.watch_all(&["pods", &format!("--field-selector=metadata.name={pod}")], longest, is)
+    }
+
+    /// The first of the objects, which are named as for `kubectl get`, of which `is` says so; nothing when that takes longer.
+    pub fn watch_all<K: DeserializeOwned + Send + 'static>(
+        &self,
+        objects: &[&str],
+        longest: Duration,
+        is: impl Fn(&K) -> bool,
+    ) -> Option<K> {
+        let mut watch = self.command(&[&["get", "--watch", "--output=json"], objects].concat());
         let mut watch = Running(watch.stdout(Stdio::piped()).spawn().expect("kubectl starts"));
         let stdout = watch.0.stdout.take().unwrap();
         let (sender, seen) = mpsc::channel();
         std::thread::spawn(move || {
-            for pod in serde_json::Deserializer::from_reader(stdout).into_iter::<Pod>() {
-                if sender.send(pod).is_err() {
+            for object in serde_json::Deserializer::from_reader(stdout).into_iter::<K>() {
+                if sender.send(object).is_err() {
                     return;
                 }
             }
@@ -174,14 +184,14 @@ impl Namespace {
         let deadline = Instant::now() + longest;
         loop {
             match seen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(pod) => {
-                    let pod = pod.expect("kubectl prints pods");
-                    if is(&pod) {
-                        return Some(pod);
+                Ok(object) => {
+                    let object = object.expect("kubectl prints objects of that kind");
+                    if is(&object) {
+                        return Some(object);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => return None,
-                Err(RecvTimeoutError::Disconnected) => panic!("the watch of pod {pod} ended"),
+                Err(RecvTimeoutError::Disconnected) => panic!("the watch of {objects:?} ended"),
             }
         }
     }
@@ -383,7 +393,8 @@ fn shared_turn() -> Turn {
     Turn::Shared { _guard: TURNS.read().unwrap_or_else(PoisonError::into_inner) }
 }
 
-fn kubectl(arguments: &[&str]) -> Command {
+/// kubectl as an administrator.
+pub fn kubectl(arguments: &[&str]) -> Command {
     variable("KUBECONFIG");
     let mut command = Command::new("kubectl");
     command.args(arguments);
@@ -407,7 +418,7 @@ fn of_kubernetes(documents: &str) -> Vec<Value> {
 }
 
 /// Standard output; the test fails where the program does.
-fn run(mut command: Command, input: &str) -> String {
+pub fn run(mut command: Command, input: &str) -> String {
     let output = output(&mut command, input);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}: {error}", output.status);

@@ -19,14 +19,14 @@ fn app() -> Value {
 }
 
 /// Where an image is, as the machine of the tests reaches it.
-struct Pushed {
+pub struct Pushed {
     reference: String,
     options: Vec<String>,
 }
 
 impl Pushed {
     /// In the registry without a password.
-    fn of(namespace: &Namespace) -> Self {
+    pub fn of(namespace: &Namespace) -> Self {
         let address = variable("SLIPWAY_REGISTRY_ADDRESS");
         Self {
             reference: format!("docker://{address}/{}:1", namespace.name()),
@@ -56,12 +56,12 @@ impl Pushed {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn digest(&self) -> String {
+    pub fn digest(&self) -> String {
         self.inspect(&[])["Digest"].as_str().unwrap().to_owned()
     }
 
     /// Config and layers, as the manifest states them.
-    fn size(&self) -> i64 {
+    pub fn size(&self) -> i64 {
         let manifest = self.inspect(&["--raw"]);
         let layers = manifest["layers"].as_array().unwrap();
         let descriptors = std::iter::once(&manifest["config"]).chain(layers);
