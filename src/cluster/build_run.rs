@@ -37,6 +37,10 @@ pub const POD_ANNOTATION: &str = "slipway.dev/pod";
 const PENDING_GRACE: SignedDuration = SignedDuration::from_secs(10);
 /// How long a run takes by default, as upstream's executor has it.
 const DEFAULT_TIMEOUT: Nanoseconds = Nanoseconds(3_600_000_000_000);
+/// How long a new run waits for what it names and what is not there: who applies a folder of files may send the run first.
+const APPLIED_TOGETHER: SignedDuration = SignedDuration::from_secs(3);
+/// How soon it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How soon a pod is asked for again that a quota did not allow.
 const QUOTA_RETRY: Duration = Duration::from_mins(1);
 
@@ -81,6 +85,7 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
     let loaded = context.loader.run(run, Lookup::Images).await?;
     let checked = match validate(&loaded, &context.settings) {
         Ok(checked) => checked,
+        Err(refusals) if may_still_come(run, &refusals) => return Ok(Action::requeue(LOOK_AGAIN)),
         Err(refusals) => return refuse(context, run, &loaded.roots, refusals).await,
     };
     let Expansion { pod, service_account } = expand(&checked);
@@ -160,6 +165,25 @@ async fn claim(
     let patch = Patch::Merge(json!({ "metadata": metadata }));
     let patched = api.patch(&run.name_any(), &parameters, &patch).await;
     patched.asked(|| format!("label BuildRun {}", run.name_any()))
+}
+
+/// Reasons that go away when an object comes.
+const ABSENT: [&str; 8] = [
+    reasons::BUILD_NOT_FOUND,
+    reasons::BUILD_STRATEGY_NOT_FOUND,
+    reasons::CLUSTER_BUILD_STRATEGY_NOT_FOUND,
+    reasons::SPEC_SOURCE_SECRET_REF_NOT_FOUND,
+    reasons::SPEC_OUTPUT_SECRET_REF_NOT_FOUND,
+    reasons::MULTIPLE_SECRET_REF_NOT_FOUND,
+    reasons::SERVICE_ACCOUNT_NOT_FOUND,
+    reasons::VOLUME_DOES_NOT_EXIST,
+];
+
+fn may_still_come(run: &BuildRun, refusals: &[Refusal]) -> bool {
+    let Some(created) = &run.metadata.creation_timestamp else { return false };
+    // Clocks differ a little.
+    let is_new = Timestamp::now().duration_since(created.0).abs() < APPLIED_TOGETHER;
+    is_new && refusals.iter().any(|refusal| ABSENT.contains(&refusal.reason))
 }
 
 /// Reasons for which a run fails before anything of its Build counts: it gets neither labels nor a copy of it.
