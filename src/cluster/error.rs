@@ -13,12 +13,20 @@ pub enum ClusterError {
     /// The way to it cannot be used.
     #[error("cannot make a client of the API server")]
     Connect(#[source] kube::Error),
-    /// The API server refused something or did not answer.
-    #[error("the API server cannot {what}")]
-    Api {
-        /// What it was asked to do.
+    /// The API server does not do what it was asked for.
+    #[error("the API server does not {what}: {} ({})", .response.message, .response.code)]
+    Refused {
+        /// What it was asked for.
         what: String,
         /// What it said.
+        response: Box<Status>,
+    },
+    /// The API server gave no answer, or none that can be read.
+    #[error("cannot {what}")]
+    Request {
+        /// What it was asked for.
+        what: String,
+        /// What happened on the way.
         #[source]
         source: kube::Error,
     },
@@ -50,7 +58,7 @@ impl ClusterError {
     /// What the API server said, where it answered.
     pub fn response(&self) -> Option<&Status> {
         match self {
-            Self::Api { source: kube::Error::Api(response), .. } => Some(response),
+            Self::Refused { response, .. } => Some(response),
             _ => None,
         }
     }
@@ -58,6 +66,11 @@ impl ClusterError {
     /// The object changed since it was read: whoever reads it again sees more.
     pub fn is_conflict(&self) -> bool {
         self.response().is_some_and(|response| response.code == 409)
+    }
+
+    /// The object went since it was read.
+    pub fn is_gone(&self) -> bool {
+        self.response().is_some_and(|response| response.code == 404)
     }
 }
 
@@ -68,6 +81,9 @@ pub(super) trait Asked<T> {
 
 impl<T> Asked<T> for Result<T, kube::Error> {
     fn asked(self, what: impl FnOnce() -> String) -> Result<T, ClusterError> {
-        self.map_err(|source| ClusterError::Api { what: what(), source })
+        self.map_err(|source| match source {
+            kube::Error::Api(response) => ClusterError::Refused { what: what(), response },
+            source => ClusterError::Request { what: what(), source },
+        })
     }
 }

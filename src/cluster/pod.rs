@@ -39,18 +39,21 @@ pub async fn create(
     let parameters = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
     let name = pod.name_any();
     match api.create(&parameters, pod).await {
-        Ok(pod) => Ok(Creation::Done(Box::new(pod))),
-        Err(kube::Error::Api(response)) if response.code == 409 => {
+        Err(kube::Error::Api(response)) if response.reason == "AlreadyExists" => {
             let there = api.get_opt(&name).await.asked(|| format!("get Pod {name}"))?;
             let own = there.filter(|pod| is_of(pod, run));
             Ok(own.map_or_else(|| refusal(&name, &response), |pod| Creation::Done(Box::new(pod))))
         }
-        // Whoever asks too often, or asks a server that has trouble, asks again.
-        Err(kube::Error::Api(response)) if response.code < 500 && response.code != 429 => {
-            Ok(refusal(&name, &response))
+        Err(kube::Error::Api(response)) if is_final(&response) => Ok(refusal(&name, &response)),
+        outcome => {
+            outcome.asked(|| format!("create Pod {name}")).map(|pod| Creation::Done(Box::new(pod)))
         }
-        Err(source) => Err(ClusterError::Api { what: format!("create Pod {name}"), source }),
     }
+}
+
+/// Whoever asks too often or too soon, or asks a server that has trouble, asks again; two pods that reach for the same quota conflict.
+fn is_final(response: &Status) -> bool {
+    response.code < 500 && ![401, 404, 408, 409, 429].contains(&response.code)
 }
 
 fn is_of(pod: &Pod, run: &BuildRun) -> bool {

@@ -1,7 +1,7 @@
 //! Writes what was found out.
 //!
 //! Invariant: a status is applied to the version of the object that it was computed from; who was overtaken reads again.
-//! Invariant: an equal status is not written.
+//! Invariant: an equal status is not written, and what is gone needs none.
 
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
@@ -28,8 +28,11 @@ pub async fn of_run(
     let patch = document(BuildRun::KIND, &run.metadata, &json!(status));
     context.leadership.check()?;
     let written = api.patch_status(&run.name_any(), &apply(), &Patch::Apply(patch)).await;
-    let written = written.asked(|| format!("write the status of BuildRun {}", run.name_any()))?;
-    Ok(written.0.ok())
+    match written.asked(|| format!("write the status of BuildRun {}", run.name_any())) {
+        Ok(written) => Ok(written.0.ok()),
+        Err(error) if error.is_gone() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes the status of a Build, where it says something new.
@@ -45,7 +48,10 @@ pub async fn of_build(
     let patch = document(Build::KIND, &build.metadata, &json!(status));
     context.leadership.check()?;
     let written = api.patch_status(&build.name_any(), &apply(), &Patch::Apply(patch)).await;
-    written.asked(|| format!("write the status of Build {}", build.name_any())).map(drop)
+    match written.asked(|| format!("write the status of Build {}", build.name_any())) {
+        Err(error) if error.is_gone() => Ok(()),
+        written => written.map(drop),
+    }
 }
 
 fn apply() -> PatchParams {

@@ -11,8 +11,8 @@ use super::documents::{
 };
 use super::harness::{Ended, Namespace, documents, variable};
 
-const STRATEGY_MANAGED: &str = "buildah-strategy-managed-push";
-const SHIPWRIGHT_MANAGED: &str = "buildah-shipwright-managed-push";
+pub const STRATEGY_MANAGED: &str = "buildah-strategy-managed-push";
+pub const SHIPWRIGHT_MANAGED: &str = "buildah-shipwright-managed-push";
 
 fn app() -> Value {
     git_source(&https_url("app"), None, false)
@@ -35,7 +35,7 @@ impl Pushed {
     }
 
     /// In the registry with TLS and password.
-    fn of_tls(namespace: &Namespace) -> Self {
+    pub fn of_tls(namespace: &Namespace) -> Self {
         let address = variable("SLIPWAY_REGISTRY_TLS_ADDRESS");
         Self {
             reference: format!("docker://{address}/{}:1", namespace.name()),
@@ -69,7 +69,7 @@ impl Pushed {
     }
 
     /// Pulls all of it, and reads a file of it.
-    fn pull(&self, file: &str) -> String {
+    pub fn pull(&self, file: &str) -> String {
         let folder = format!("{}/{}", env!("CARGO_TARGET_TMPDIR"), self.digest().replace(':', "-"));
         let output = self.skopeo("copy", &[], &[&format!("dir:{folder}")]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

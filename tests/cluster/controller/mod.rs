@@ -3,6 +3,8 @@
 //! Invariant: the program that runs is that of the image imported last; it starts anew once in a run of the tests, and stays afterwards.
 
 mod install;
+mod retention;
+mod samples;
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::OnceLock;
