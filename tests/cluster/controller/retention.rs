@@ -13,7 +13,9 @@ fn build_with(namespace: &Namespace, name: &str, retention: &Value) -> Value {
     let mut build: Value =
         serde_json::from_str(&build("fine", &Value::Null, &output(namespace))).unwrap();
     build["metadata"]["name"] = name.into();
-    build["spec"]["retention"] = retention.clone();
+    if !retention.is_null() {
+        build["spec"]["retention"] = retention.clone();
+    }
     build
 }
 
@@ -59,10 +61,13 @@ fn finished_runs_go_as_their_builds_say() {
             strategy,
             build_with(&namespace, "limits", &limits),
             build_with(&namespace, "times", &times),
+            build_with(&namespace, "later", &Value::Null),
             run_of("limits", "failed-1", fails()),
             run_of("limits", "failed-2", fails()),
             run_of("limits", "fine-1", json!({})),
             run_of("limits", "fine-2", json!({})),
+            run_of("later", "later-1", fails()),
+            run_of("later", "later-2", fails()),
             run_of("times", "fails", fails()),
             run_of("times", "hurries", json!({ "retention": { "ttlAfterSucceeded": "1s" } })),
             run_of("times", "stays", json!({})),
@@ -72,18 +77,19 @@ fn finished_runs_go_as_their_builds_say() {
     for run in ["failed-1", "fine-1", "fails", "hurries"] {
         await_gone(&namespace, run);
     }
-    for run in ["failed-2", "fine-2", "stays"] {
+    let left = ["failed-2", "fine-2", "later-1", "later-2", "stays"];
+    for run in left {
         await_run(&namespace, run, "done", BuildRun::is_done);
     }
-    assert_eq!(names(&namespace), ["failed-2", "fine-2", "stays"]);
+    assert_eq!(names(&namespace), left);
 
     // What a Build says later counts for the runs that are there.
     let patch = |build: &str, retention: Value| {
         let patch = json!({ "spec": { "retention": retention } }).to_string();
         namespace.kubectl(&["patch", "build", build, "--type=merge", "--patch", &patch]);
     };
-    patch("limits", json!({ "failedLimit": 0 }));
-    await_gone(&namespace, "failed-2");
+    patch("later", json!({ "failedLimit": 1 }));
+    await_gone(&namespace, "later-1");
     let is_owned = |run: &BuildRun| {
         let owners = run.metadata.owner_references.iter().flatten();
         owners.filter(|owner| owner.kind == "Build" && owner.controller == Some(true)).count() == 1
@@ -94,6 +100,8 @@ fn finished_runs_go_as_their_builds_say() {
     await_run(&namespace, "stays", "free", |run| !is_owned(run));
 
     namespace.kubectl(&["delete", "builds", "--all"]);
-    await_gone(&namespace, "fine-2");
-    assert_eq!(names(&namespace), ["stays"]);
+    for run in ["failed-2", "fine-2"] {
+        await_gone(&namespace, run);
+    }
+    assert_eq!(names(&namespace), ["later-2", "stays"]);
 }
