@@ -15,7 +15,7 @@ use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event as ClusterEvent, EventType};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::context::Context;
 use super::error::{Asked as _, ClusterError};
@@ -159,12 +159,19 @@ async fn claim(
         "annotations": claimed.metadata.annotations,
         "ownerReferences": claimed.metadata.owner_references,
     });
-    context.leadership.check()?;
+    let patched = patch_metadata(context, run, &metadata).await?;
+    patched.asked(|| format!("label BuildRun {}", run.name_any()))
+}
+
+async fn patch_metadata(
+    context: &Context,
+    run: &BuildRun,
+    metadata: &Value,
+) -> Result<kube::Result<BuildRun>, ClusterError> {
     let api = context.api::<BuildRun>(&run.namespace().unwrap_or_default());
     let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-    let patch = Patch::Merge(json!({ "metadata": metadata }));
-    let patched = api.patch(&run.name_any(), &parameters, &patch).await;
-    patched.asked(|| format!("label BuildRun {}", run.name_any()))
+    let (name, patch) = (run.name_any(), Patch::Merge(json!({ "metadata": metadata })));
+    context.leadership.act(api.patch(&name, &parameters, &patch)).await
 }
 
 /// Reasons that go away when an object comes.
@@ -332,11 +339,7 @@ async fn replace(
         "resourceVersion": written.resource_version(),
         "annotations": { ATTEMPT_ANNOTATION: attempt.to_string(), POD_ANNOTATION: null },
     });
-    context.leadership.check()?;
-    let api = context.api::<BuildRun>(&run.namespace().unwrap_or_default());
-    let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-    let patch = Patch::Merge(json!({ "metadata": metadata }));
-    let patched = api.patch(&run.name_any(), &parameters, &patch).await;
+    let patched = patch_metadata(context, run, &metadata).await?;
     let run = patched.asked(|| format!("count the lost pod of BuildRun {}", run.name_any()))?;
     Box::pin(start(context, &run)).await
 }

@@ -40,6 +40,12 @@ pub enum ClusterError {
         /// What is wrong with it.
         message: String,
     },
+    /// Nobody answered in time: the other end of a connection is gone, or has too much to do.
+    #[error("no answer within {longest:?}")]
+    Silent {
+        /// How long it may take.
+        longest: std::time::Duration,
+    },
     /// Another replica leads.
     #[error("this replica does not lead any more")]
     NotLeading,

@@ -1,12 +1,14 @@
 //! One leader among all replicas, ours and upstream's: whoever holds the lease acts.
 //!
-//! Invariant: nothing is written on behalf of a lease that may have ended: [`Leadership::check`] says no before anybody else may take
-//! it over, also in a process that was stopped in between.
+//! Invariant: nothing is written on behalf of a lease that may have ended: what writes goes through [`Leadership::act`], which stops
+//! before anybody else may take the lease over, also in a process that stood still in between.
 //!
 //! The same fields and times as Kubernetes' own leader election, so that an installed upstream controller and this one respect each
 //! other. A library would tell who leads, but not until when.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -40,13 +42,27 @@ pub const LEASE: &str = "shipwright-build-controller-lock";
 pub struct Leadership(Arc<Mutex<Option<Instant>>>);
 
 impl Leadership {
-    /// An error where this replica may not act any more.
-    pub fn check(&self) -> Result<(), ClusterError> {
-        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match until {
-            Some(until) if Instant::now() < until => Ok(()),
-            _ => Err(ClusterError::NotLeading),
+    /// Does what only the leader may do. It is dropped as soon as this replica may not act any more: a request that still waits for a
+    /// connection is never sent. The clock is asked each time before it goes on, because timers of a process that was stopped are late.
+    pub async fn act<T>(&self, request: impl Future<Output = T>) -> Result<T, ClusterError> {
+        let mut request = pin!(request);
+        loop {
+            let until = self.check()?;
+            let going_on = std::future::poll_fn(|cx| match self.check() {
+                Ok(_) => request.as_mut().poll(cx).map(Ok),
+                Err(error) => Poll::Ready(Err(error)),
+            });
+            // Renewed meanwhile, it goes on.
+            if let Ok(done) = tokio::time::timeout_at(until.into(), going_on).await {
+                return done;
+            }
         }
+    }
+
+    /// Until when this replica may act; an error where it may not any more.
+    fn check(&self) -> Result<Instant, ClusterError> {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.filter(|until| Instant::now() < *until).ok_or(ClusterError::NotLeading)
     }
 
     fn set(&self, until: Option<Instant>) {
@@ -72,7 +88,7 @@ impl Candidate {
     /// Comes back once this replica leads.
     pub async fn lead(&mut self) {
         loop {
-            match self.attempt().await {
+            match within(self.longest(), self.attempt()).await {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(error = %Chain(&error), "cannot take the lease"),
@@ -85,7 +101,7 @@ impl Candidate {
     pub async fn hold(&mut self) {
         while self.leadership.check().is_ok() {
             tokio::time::sleep(self.election.retry_period).await;
-            match self.attempt().await {
+            match within(self.longest(), self.attempt()).await {
                 Ok(true) => {}
                 Ok(false) => self.leadership.set(None),
                 Err(error) => tracing::warn!(error = %Chain(&error), "cannot renew the lease"),
@@ -97,6 +113,19 @@ impl Candidate {
     pub async fn release(&mut self) -> Result<(), ClusterError> {
         self.leadership.check()?;
         self.leadership.set(None);
+        let given = async {
+            loop {
+                match self.give_away().await {
+                    // The last renewal was still on its way.
+                    Err(error) if error.is_conflict() => {}
+                    outcome => return outcome,
+                }
+            }
+        };
+        within(self.longest(), given).await
+    }
+
+    async fn give_away(&self) -> Result<(), ClusterError> {
         let Some(mut lease) =
             self.api.get_opt(LEASE).await.asked(|| format!("get Lease {LEASE}"))?
         else {
@@ -109,6 +138,11 @@ impl Candidate {
             self.replace(&lease).await?;
         }
         Ok(())
+    }
+
+    /// A connection whose other end is gone is given up while there is time for another one.
+    fn longest(&self) -> Duration {
+        self.election.renew_deadline / 2
     }
 
     /// Takes or renews the lease where nobody else has it.
@@ -167,6 +201,15 @@ impl Candidate {
     }
 }
 
+/// What a request comes to, or an error once it takes longer.
+pub async fn within<T>(
+    longest: Duration,
+    request: impl Future<Output = Result<T, ClusterError>>,
+) -> Result<T, ClusterError> {
+    let done = tokio::time::timeout(longest, request).await;
+    done.unwrap_or(Err(ClusterError::Silent { longest }))
+}
+
 /// An error with what led to it, in one line.
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a dyn std::error::Error);
@@ -180,5 +223,68 @@ impl std::fmt::Display for Chain<'_> {
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    fn leading(left: Duration) -> Leadership {
+        let leadership = Leadership::default();
+        leadership.set(Some(Instant::now() + left));
+        leadership
+    }
+
+    #[tokio::test]
+    async fn a_request_is_not_begun_without_the_lease() {
+        let begun = AtomicU32::new(0);
+        let request = async || begun.fetch_add(1, Ordering::Relaxed);
+        let never = Leadership::default();
+        assert!(matches!(never.act(request()).await, Err(ClusterError::NotLeading)));
+        let over = leading(Duration::ZERO);
+        assert!(matches!(over.act(request()).await, Err(ClusterError::NotLeading)));
+        assert_eq!(begun.load(Ordering::Relaxed), 0);
+        assert!(leading(Duration::from_mins(1)).act(request()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_is_dropped_with_the_lease() {
+        let leadership = leading(SOON);
+        let done = leadership.act(std::future::pending::<()>()).await;
+        assert!(matches!(done, Err(ClusterError::NotLeading)));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_stood_still_does_not_go_on() {
+        let leadership = leading(SOON);
+        let sent = AtomicU32::new(0);
+        let request = async {
+            tokio::task::yield_now().await;
+            sent.fetch_add(1, Ordering::Relaxed);
+        };
+        // Stopped between the first half of the request and the second one; no timer has a turn.
+        let stopped = async {
+            tokio::task::yield_now().await;
+            std::thread::sleep(SOON * 2);
+        };
+        let (done, ()) = futures_util::join!(leadership.act(request), stopped);
+        assert!(matches!(done, Err(ClusterError::NotLeading)), "{}", sent.load(Ordering::Relaxed));
+        assert_eq!(sent.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_on_under_a_renewed_lease() {
+        let leadership = leading(SOON);
+        let renewed = leadership.clone();
+        let request = async {
+            renewed.set(Some(Instant::now() + Duration::from_mins(1)));
+            tokio::time::sleep(SOON * 2).await;
+        };
+        assert!(leadership.act(request).await.is_ok());
     }
 }

@@ -34,11 +34,10 @@ pub async fn create(
     run: &BuildRun,
     pod: &Pod,
 ) -> Result<Creation, ClusterError> {
-    context.leadership.check()?;
     let api = context.api::<Pod>(&pod.namespace().unwrap_or_default());
     let parameters = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
     let name = pod.name_any();
-    match api.create(&parameters, pod).await {
+    match context.leadership.act(api.create(&parameters, pod)).await? {
         Err(kube::Error::Api(response)) if response.reason == "AlreadyExists" => {
             let there = api.get_opt(&name).await.asked(|| format!("get Pod {name}"))?;
             let own = there.filter(|pod| is_of(pod, run));
@@ -88,13 +87,12 @@ pub async fn end(context: &Context, pod: &Pod) -> Result<(), ClusterError> {
     if pod.metadata.deletion_timestamp.is_some() || spec.active_deadline_seconds == Some(1) {
         return Ok(());
     }
-    context.leadership.check()?;
     if spec.node_name.is_none() {
         let preconditions =
             Preconditions { uid: pod.uid(), resource_version: pod.resource_version() };
         let parameters =
             DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let deleted = api.delete(&name, &parameters).await;
+        let deleted = context.leadership.act(api.delete(&name, &parameters)).await?;
         return deleted.asked(|| format!("delete Pod {name}")).map(drop);
     }
     set_deadline(context, pod, 1).await
@@ -121,13 +119,12 @@ fn seconds_left(pod: &Pod, timeout: Nanoseconds) -> Option<i64> {
 }
 
 async fn set_deadline(context: &Context, pod: &Pod, seconds: i64) -> Result<(), ClusterError> {
-    context.leadership.check()?;
     let name = pod.name_any();
     let api = context.api::<Pod>(&pod.namespace().unwrap_or_default());
     let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
     let spec = json!({ "activeDeadlineSeconds": seconds });
-    let patch = json!({ "metadata": { "uid": pod.uid() }, "spec": spec });
-    match api.patch(&name, &parameters, &Patch::Merge(patch)).await {
+    let patch = Patch::Merge(json!({ "metadata": { "uid": pod.uid() }, "spec": spec }));
+    match context.leadership.act(api.patch(&name, &parameters, &patch)).await? {
         Err(kube::Error::Api(response)) if response.code == 404 => Ok(()),
         outcome => outcome.asked(|| format!("set the deadline of Pod {name}")).map(drop),
     }
@@ -138,10 +135,9 @@ pub async fn create_account(
     context: &Context,
     account: &ServiceAccount,
 ) -> Result<(), ClusterError> {
-    context.leadership.check()?;
     let api = context.api::<ServiceAccount>(&account.namespace().unwrap_or_default());
     let parameters = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
-    match api.create(&parameters, account).await {
+    match context.leadership.act(api.create(&parameters, account)).await? {
         Err(kube::Error::Api(response)) if response.code == 409 => Ok(()),
         outcome => {
             outcome.asked(|| format!("create ServiceAccount {}", account.name_any())).map(drop)
@@ -154,7 +150,6 @@ pub async fn remove_account(context: &Context, run: &BuildRun) -> Result<(), Clu
     if run.spec.service_account.as_deref() != Some(BuildRunSpec::GENERATE_SERVICE_ACCOUNT) {
         return Ok(());
     }
-    context.leadership.check()?;
     let api = context.api::<ServiceAccount>(&run.namespace().unwrap_or_default());
     match api.delete(&run.name_any(), &DeleteParams::default()).await {
         Err(kube::Error::Api(response)) if response.code == 404 => Ok(()),

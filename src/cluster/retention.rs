@@ -60,12 +60,12 @@ pub async fn own(context: &Context, build: &Build) -> Result<(), ClusterError> {
         let owners: Vec<_> = others.chain(owns.then(|| owner(build))).collect();
         let metadata =
             json!({ "resourceVersion": run.resource_version(), "ownerReferences": owners });
-        context.leadership.check()?;
         let api = context.api::<DeserializeGuard<BuildRun>>(&run.namespace().unwrap_or_default());
         let parameters =
             PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         let patch = Patch::Merge(json!({ "metadata": metadata }));
-        match api.patch(&run.name_any(), &parameters, &patch).await {
+        let name = run.name_any();
+        match context.leadership.act(api.patch(&name, &parameters, &patch)).await? {
             Err(kube::Error::Api(response)) if response.code == 404 => {}
             outcome => {
                 drop(outcome.asked(|| format!("set the owner of BuildRun {}", run.name_any()))?);
@@ -109,12 +109,12 @@ fn runs_of(context: &Context, build: &Build) -> Vec<BuildRun> {
 }
 
 async fn delete(context: &Context, run: &BuildRun) -> Result<(), ClusterError> {
-    context.leadership.check()?;
     let api = context.api::<DeserializeGuard<BuildRun>>(&run.namespace().unwrap_or_default());
     let preconditions = Preconditions { uid: run.uid(), resource_version: None };
     let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    tracing::info!(run = run.name_any(), "deleting a finished BuildRun");
-    match api.delete(&run.name_any(), &parameters).await {
+    let name = run.name_any();
+    tracing::info!(run = name, "deleting a finished BuildRun");
+    match context.leadership.act(api.delete(&name, &parameters)).await? {
         Err(kube::Error::Api(response)) if matches!(response.code, 404 | 409) => Ok(()),
         outcome => outcome.asked(|| format!("delete BuildRun {}", run.name_any())).map(drop),
     }

@@ -26,9 +26,9 @@ pub async fn of_run(
     }
     let api = context.api::<DeserializeGuard<BuildRun>>(&run.namespace().unwrap_or_default());
     let patch = document(BuildRun::KIND, &run.metadata, &json!(status));
-    context.leadership.check()?;
-    let written = api.patch_status(&run.name_any(), &apply(), &Patch::Apply(patch)).await;
-    match written.asked(|| format!("write the status of BuildRun {}", run.name_any())) {
+    let (name, apply, patch) = (run.name_any(), apply(), Patch::Apply(patch));
+    let written = context.leadership.act(api.patch_status(&name, &apply, &patch)).await?;
+    match written.asked(|| format!("write the status of BuildRun {name}")) {
         Ok(written) => Ok(written.0.ok()),
         Err(error) if error.is_gone() => Ok(None),
         Err(error) => Err(error),
@@ -46,9 +46,9 @@ pub async fn of_build(
     }
     let api = context.api::<DeserializeGuard<Build>>(&build.namespace().unwrap_or_default());
     let patch = document(Build::KIND, &build.metadata, &json!(status));
-    context.leadership.check()?;
-    let written = api.patch_status(&build.name_any(), &apply(), &Patch::Apply(patch)).await;
-    match written.asked(|| format!("write the status of Build {}", build.name_any())) {
+    let (name, apply, patch) = (build.name_any(), apply(), Patch::Apply(patch));
+    let written = context.leadership.act(api.patch_status(&name, &apply, &patch)).await?;
+    match written.asked(|| format!("write the status of Build {name}")) {
         Err(error) if error.is_gone() => Ok(()),
         written => written.map(drop),
     }
