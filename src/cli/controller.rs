@@ -96,6 +96,22 @@ fn buckets(text: &str) -> Result<Buckets, String> {
 }
 
 impl ControllerArguments {
+    /// What makes two replicas act at once, or none for long.
+    fn election_problems(&self) -> Vec<String> {
+        // The lease says its duration in whole seconds.
+        let duration = Duration::from_secs(self.lease_duration.as_secs());
+        let rising = [
+            ("--retry-period", self.retry_period, "--renew-deadline", self.renew_deadline),
+            ("--renew-deadline", self.renew_deadline, "--lease-duration", duration),
+        ];
+        let wrong = rising.into_iter().filter(|(_, shorter, _, longer)| shorter >= longer);
+        wrong
+            .map(|(one, shorter, other, longer)| {
+                format!("{one} is {shorter:?}: give less than {other}, {longer:?}")
+            })
+            .collect()
+    }
+
     fn controlling(&self) -> Result<Controlling, Vec<String>> {
         let at_once = |asked: u16| if asked == 0 { CONCURRENCY } else { asked };
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -103,6 +119,10 @@ impl ControllerArguments {
         let bounds = |given: &Option<Buckets>, own: Vec<f64>| {
             given.as_ref().map_or(own, |Buckets(bounds)| bounds.clone())
         };
+        let problems = self.election_problems();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         let wanted: Vec<&str> = self.prometheus_enabled_labels.split(',').collect();
         let labels = Label::ALL.into_iter().filter(|(word, _)| wanted.contains(word));
         Ok(Controlling {

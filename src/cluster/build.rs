@@ -29,10 +29,15 @@ pub async fn reconcile(
     if build.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let loaded = context.loader.run(&run_of(build), Lookup::Nothing).await?;
-    let refusals = validate_build(build, &loaded, &context.settings);
-    let (registered, reason, message) = match refusals.into_iter().next() {
-        Some(refusal) => (FALSE, refusal.reason, refusal.message),
+    let refusal = match context.loader.run(&run_of(build), Lookup::Nothing).await {
+        Ok(loaded) => {
+            let refusals = validate_build(build, &loaded, &context.settings);
+            refusals.into_iter().next().map(|refusal| (refusal.reason, refusal.message))
+        }
+        Err(error) => Some(error.unreadable().ok_or(error)?),
+    };
+    let (registered, reason, message) = match refusal {
+        Some((reason, message)) => (FALSE, reason, message),
         None => (TRUE, reasons::SUCCEEDED, "all validations succeeded".to_owned()),
     };
     let status = BuildStatus {

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::error::{Asked as _, ClusterError};
+use super::lease::Chain;
 use super::load::Lookup;
 use super::pod::{self, Creation};
 use super::retention::{self, BUILD_LABEL};
@@ -61,15 +62,15 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     if run.is_done() {
+        end_left_over(&context, run).await?;
         return retention::finished(&context, run).await;
     }
     if is_of_others {
         return Ok(Action::await_change());
     }
-    let pods = context.api::<Pod>(&run.namespace().unwrap_or_default());
     let pod_name = run.annotations().get(POD_ANNOTATION).cloned();
     let pod = match &pod_name {
-        Some(name) => pods.get_opt(name).await.asked(|| format!("get Pod {name}"))?,
+        Some(name) => pod::get(&context, run, name).await?,
         None => None,
     };
     let has_started = run.status.as_ref().is_some_and(|status| status.start_time.is_some());
@@ -82,7 +83,13 @@ pub async fn reconcile(
 
 /// Judges the run and makes its pod.
 async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError> {
-    let loaded = context.loader.run(run, Lookup::Images).await?;
+    let loaded = match context.loader.run(run, Lookup::Images).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let (reason, message) = error.unreadable().ok_or(error)?;
+            return fail(context, run, None, reason, message).await;
+        }
+    };
     let checked = match validate(&loaded, &context.settings) {
         Ok(checked) => checked,
         Err(refusals) if may_still_come(run, &refusals) => return Ok(Action::requeue(LOOK_AGAIN)),
@@ -129,6 +136,26 @@ fn build_spec(roots: &Roots) -> Option<BuildSpec> {
     own.or_else(named)
 }
 
+/// The Build as it is now, for a pod that another replica made. A pod that is there goes on without it.
+async fn current_spec(
+    context: &Context,
+    run: &BuildRun,
+) -> Result<Option<BuildSpec>, ClusterError> {
+    let named = match (&run.spec.build.spec, &run.spec.build.name) {
+        (Some(own), _) => return Ok(Some(own.clone())),
+        (None, Some(name)) => name,
+        (None, None) => return Ok(None),
+    };
+    match context.loader.build(&run.namespace().unwrap_or_default(), named).await {
+        Ok(build) => Ok(build.found().map(|build| build.spec.clone())),
+        Err(error) if error.unreadable().is_some() => {
+            tracing::warn!(error = %Chain(&error), "the status keeps no copy of the Build");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Labels the run with its Build, lets the Build own it where it wants that, and names its pod.
 async fn claim(
     context: &Context,
@@ -150,7 +177,8 @@ async fn claim(
     if let Some(name) = pod {
         claimed.annotations_mut().insert(POD_ANNOTATION.into(), name.to_owned());
     }
-    if claimed.metadata == run.metadata {
+    // Whoever comes back for the pod of a run that was claimed before asks again, so that it is not made for a run that went on since.
+    if pod.is_none() && claimed.metadata == run.metadata {
         return Ok(claimed);
     }
     let metadata = json!({
@@ -238,6 +266,7 @@ async fn fail(
         ..known
     };
     let status = with_condition(status, FALSE, reason, message.clone());
+    pod::remove_account(context, run).await?;
     status::of_run(context, run, &status).await?;
     tell(context, run, &Event { warning: true, reason, message }).await;
     Ok(Action::await_change())
@@ -272,7 +301,7 @@ async fn follow(
     if known.status.as_ref().is_none_or(|status| status.build_spec.is_none()) {
         let spec = match context.recall(&uid) {
             Some(spec) => Some(spec),
-            None => build_spec(&context.loader.roots(run).await?),
+            None => current_spec(context, run).await?,
         };
         known.status.get_or_insert_default().build_spec = spec;
     }
@@ -285,9 +314,11 @@ async fn follow(
         pod::shorten(context, pod, timeout).await?;
     }
     let verdict = observe(&Seen { buildrun: &known, timeout, pod_name, pod }, now);
-    if verdict.next == Next::EndPod
-        && let Some(pod) = pod
-    {
+    let is_final = is_final(&verdict.status);
+    let ending = pod.filter(|_| verdict.next == Next::EndPod);
+    if is_final {
+        pod::remove_account(context, run).await?;
+    } else if let Some(pod) = ending {
         pod::end(context, pod).await?;
     }
     let has_condition = run.succeeded().is_some();
@@ -305,18 +336,38 @@ async fn follow(
     if run.status.as_ref().is_none_or(|status| status.start_time.is_none()) {
         context.metrics.started(&written);
     }
-    if is_final(&verdict.status) {
+    if is_final {
         context.metrics.ended(&written, pod);
         if let Some(event) = &verdict.event {
             tell(context, run, event).await;
         }
-        pod::remove_account(context, run).await?;
+        // Not before its status says why: an ended pod tells nobody what it waited for.
+        if let Some(pod) = ending {
+            pod::end(context, pod).await?;
+        }
         return Ok(Action::await_change());
     }
     Ok(match verdict.next {
         Next::Again(left) => Action::requeue(left.unsigned_abs()),
         Next::Finished | Next::Wait | Next::EndPod => Action::await_change(),
     })
+}
+
+/// Ends the pod of a run that failed, where the controller died between the one and the other.
+async fn end_left_over(context: &Context, run: &BuildRun) -> Result<(), ClusterError> {
+    let has_failed = run.succeeded().is_some_and(|condition| condition.status == FALSE);
+    let Some(name) = run.annotations().get(POD_ANNOTATION).filter(|_| has_failed) else {
+        return Ok(());
+    };
+    match pod::get(context, run, name).await? {
+        Some(pod) if goes_on(&pod) => pod::end(context, &pod).await,
+        _ => Ok(()),
+    }
+}
+
+fn goes_on(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// The cluster took the pod away: the run gets another one. Its status says so first, so that whoever takes over knows that the pod of
@@ -360,7 +411,7 @@ fn timeout(run: &BuildRun) -> Nanoseconds {
     written.and_then(|timeout| timeout.parse().ok()).unwrap_or(DEFAULT_TIMEOUT)
 }
 
-/// An event for those who watch; a run does not depend on it.
+/// An event for those who watch; a run does not depend on it, and it is lost where the controller dies before it.
 async fn tell(context: &Context, run: &BuildRun, event: &Event) {
     let event = ClusterEvent {
         type_: if event.warning { EventType::Warning } else { EventType::Normal },
@@ -369,7 +420,10 @@ async fn tell(context: &Context, run: &BuildRun, event: &Event) {
         action: "BuildRun".into(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &run.object_ref(&())).await {
-        tracing::warn!(%error, "cannot publish an event");
+    let run = run.object_ref(&());
+    match context.leadership.act(context.recorder.publish(&event, &run)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = %Chain(&error), "cannot publish an event"),
+        Err(error) => tracing::warn!(%error, "cannot publish an event"),
     }
 }

@@ -2,6 +2,8 @@
 
 use kube::core::Status;
 
+use crate::api::{BuildStrategy, ClusterBuildStrategy, reasons};
+
 /// What went wrong between the controller and the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -67,6 +69,17 @@ impl ClusterError {
             Self::Refused { response, .. } => Some(response),
             _ => None,
         }
+    }
+
+    /// Reason and message for whoever names an object that cannot be read.
+    pub fn unreadable(&self) -> Option<(&'static str, String)> {
+        let Self::Unreadable { kind, .. } = self else { return None };
+        let reason = match *kind {
+            BuildStrategy::KIND => reasons::BUILD_STRATEGY_NOT_FOUND,
+            ClusterBuildStrategy::KIND => reasons::CLUSTER_BUILD_STRATEGY_NOT_FOUND,
+            _ => reasons::BUILD_NOT_FOUND,
+        };
+        Some((reason, self.to_string()))
     }
 
     /// The object changed since it was read: whoever reads it again sees more.

@@ -38,9 +38,8 @@ pub async fn create(
     let parameters = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
     let name = pod.name_any();
     match context.leadership.act(api.create(&parameters, pod)).await? {
-        Err(kube::Error::Api(response)) if response.reason == "AlreadyExists" => {
-            let there = api.get_opt(&name).await.asked(|| format!("get Pod {name}"))?;
-            let own = there.filter(|pod| is_of(pod, run));
+        Err(kube::Error::Api(response)) if response.is_already_exists() => {
+            let own = get(context, run, &name).await?;
             Ok(own.map_or_else(|| refusal(&name, &response), |pod| Creation::Done(Box::new(pod))))
         }
         Err(kube::Error::Api(response)) if is_final(&response) => Ok(refusal(&name, &response)),
@@ -50,13 +49,28 @@ pub async fn create(
     }
 }
 
-/// Whoever asks too often or too soon, or asks a server that has trouble, asks again; two pods that reach for the same quota conflict.
-fn is_final(response: &Status) -> bool {
-    response.code < 500 && ![401, 404, 408, 409, 429].contains(&response.code)
+/// The pod of that name, where it is the run's.
+pub async fn get(
+    context: &Context,
+    run: &BuildRun,
+    name: &str,
+) -> Result<Option<Pod>, ClusterError> {
+    let api = context.api::<Pod>(&run.namespace().unwrap_or_default());
+    let there = api.get_opt(name).await.asked(|| format!("get Pod {name}"))?;
+    Ok(there.filter(|pod| is_of(pod, run)))
 }
 
-fn is_of(pod: &Pod, run: &BuildRun) -> bool {
-    pod.owner_references().iter().any(|owner| Some(&owner.uid) == run.metadata.uid.as_ref())
+fn is_of(object: &impl kube::ResourceExt, run: &BuildRun) -> bool {
+    object.owner_references().iter().any(|owner| Some(&owner.uid) == run.metadata.uid.as_ref())
+}
+
+/// Whoever asks too often or too soon, or asks a server that has trouble, asks again; two pods that reach for the same quota conflict,
+/// and a server that has just started knows neither roles nor its own rules yet.
+fn is_final(response: &Status) -> bool {
+    let starts = ["not yet ready to handle request", "cannot create resource \"pods\""];
+    response.code < 500
+        && ![401, 404, 408, 409, 429].contains(&response.code)
+        && !(response.code == 403 && starts.iter().any(|text| response.message.contains(text)))
 }
 
 fn refusal(pod: &str, response: &Status) -> Creation {
@@ -145,14 +159,19 @@ pub async fn create_account(
     }
 }
 
-/// Removes the account that was made for a run.
+/// Removes the account that was made for a run. One that it found there is somebody else's.
 pub async fn remove_account(context: &Context, run: &BuildRun) -> Result<(), ClusterError> {
     if run.spec.service_account.as_deref() != Some(BuildRunSpec::GENERATE_SERVICE_ACCOUNT) {
         return Ok(());
     }
     let api = context.api::<ServiceAccount>(&run.namespace().unwrap_or_default());
-    match api.delete(&run.name_any(), &DeleteParams::default()).await {
-        Err(kube::Error::Api(response)) if response.code == 404 => Ok(()),
-        outcome => outcome.asked(|| format!("delete ServiceAccount {}", run.name_any())).map(drop),
+    let name = run.name_any();
+    let account = api.get_opt(&name).await.asked(|| format!("get ServiceAccount {name}"))?;
+    let Some(account) = account.filter(|account| is_of(account, run)) else { return Ok(()) };
+    let preconditions = Preconditions { uid: account.uid(), resource_version: None };
+    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match context.leadership.act(api.delete(&name, &parameters)).await? {
+        Err(kube::Error::Api(response)) if matches!(response.code, 404 | 409) => Ok(()),
+        outcome => outcome.asked(|| format!("delete ServiceAccount {name}")).map(drop),
     }
 }

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use super::context::Context;
 use super::error::ClusterError;
-use super::lease::Chain;
+use super::lease::{Chain, within};
 use super::{build, build_run};
 use crate::api::{Build, BuildRun, BuildStrategy, ClusterBuildStrategy};
 
@@ -22,6 +22,8 @@ use crate::api::{Build, BuildRun, BuildStrategy, ClusterBuildStrategy};
 const RETRY: Duration = Duration::from_secs(2);
 /// How soon a reconcile is tried again that somebody else's write overtook: that change is on its way.
 const OVERTAKEN: Duration = Duration::from_millis(100);
+/// How long a reconcile may take: without a limit one connection whose other end is gone would hold its object for a quarter of an hour.
+const LONGEST: Duration = Duration::from_mins(1);
 /// Label of everything that belongs to a run.
 const RUN_LABEL: &str = "buildrun.shipwright.io/name";
 
@@ -80,7 +82,7 @@ impl Watches {
             |run, context| {
                 let (name, namespace, uid) = (run.name_any(), run.namespace(), run.uid());
                 let span = tracing::info_span!("buildrun", name, namespace, uid);
-                build_run::reconcile(run, context).instrument(span)
+                within(LONGEST, build_run::reconcile(run, context)).instrument(span)
             },
             |run, error, _| failed(BuildRun::KIND, &*run, error),
             Arc::clone(&context),
@@ -89,7 +91,7 @@ impl Watches {
             |build, context| {
                 let (name, namespace, uid) = (build.name_any(), build.namespace(), build.uid());
                 let span = tracing::info_span!("build", name, namespace, uid);
-                build::reconcile(build, context).instrument(span)
+                within(LONGEST, build::reconcile(build, context)).instrument(span)
             },
             |build, error, _| failed(Build::KIND, &*build, error),
             context,
