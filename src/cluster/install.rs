@@ -13,20 +13,43 @@ pub const NAMESPACE: &str = "shipwright-build";
 pub const NAME: &str = "slipway-controller";
 /// Image of the controller that belongs to this version.
 pub const IMAGE: &str = concat!("slipway.dev/controller:", env!("CARGO_PKG_VERSION"));
+/// The settings that name an image of Slipway's in build Pods.
+const STEP_IMAGES: [&str; 5] = [
+    "PREPARE_CONTAINER_IMAGE",
+    "GIT_CONTAINER_IMAGE",
+    "BUNDLE_CONTAINER_IMAGE",
+    "WAITER_CONTAINER_IMAGE",
+    "IMAGE_PROCESSING_CONTAINER_IMAGE",
+];
 /// Port of metrics and probes.
 const PORT: u16 = 8383;
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 
+/// Where Slipway's images are.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// The controller's.
+    pub controller: String,
+    /// That of the supporting steps; where there is none, the controller has its own default.
+    pub step: Option<String>,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self { controller: IMAGE.into(), step: None }
+    }
+}
+
 /// Definitions and objects as one YAML text, in the order in which they are needed.
-pub fn manifest(image: &str) -> Result<String, serde_saphyr::SerializeError> {
+pub fn manifest(images: &Images) -> Result<String, serde_saphyr::SerializeError> {
     let definitions = crd::crds().iter().map(crd::to_yaml).collect::<Result<String, _>>()?;
-    objects(image).iter().try_fold(definitions, |text, object| {
+    objects(images).iter().try_fold(definitions, |text, object| {
         Ok(format!("{text}---\n{}", serde_saphyr::to_string(object)?))
     })
 }
 
 /// All objects beside the CustomResourceDefinitions.
-pub fn objects(image: &str) -> Vec<Value> {
+pub fn objects(images: &Images) -> Vec<Value> {
     let labels = json!({ "app.kubernetes.io/name": NAME });
     let anywhere = json!({ "name": NAME, "labels": labels });
     let here = json!({ "name": NAME, "namespace": NAMESPACE, "labels": labels });
@@ -52,7 +75,7 @@ pub fn objects(image: &str) -> Vec<Value> {
                 "ports": [{ "name": "metrics", "port": PORT, "targetPort": "metrics" }],
             },
         }),
-        deployment(image, &here, &labels),
+        deployment(images, &here, &labels),
     ]
 }
 
@@ -128,16 +151,20 @@ fn aggregated(name: &str, to: &[&str], rules: &[Value]) -> Value {
     role("ClusterRole", &metadata, rules)
 }
 
-fn deployment(image: &str, metadata: &Value, labels: &Value) -> Value {
+fn deployment(images: &Images, metadata: &Value, labels: &Value) -> Value {
+    let mut env = vec![json!({
+        "name": "BUILD_CONTROLLER_LEADER_ELECTION_NAMESPACE",
+        "valueFrom": { "fieldRef": { "fieldPath": "metadata.namespace" } },
+    })];
+    if let Some(step) = &images.step {
+        env.extend(STEP_IMAGES.map(|name| json!({ "name": name, "value": step })));
+    }
     let probe = |path: &str| json!({ "httpGet": { "path": path, "port": "metrics" } });
     let container = json!({
         "name": "controller",
-        "image": image,
+        "image": images.controller,
         "args": ["controller"],
-        "env": [{
-            "name": "BUILD_CONTROLLER_LEADER_ELECTION_NAMESPACE",
-            "valueFrom": { "fieldRef": { "fieldPath": "metadata.namespace" } },
-        }],
+        "env": env,
         "ports": [{ "name": "metrics", "containerPort": PORT }],
         "livenessProbe": probe("/healthz"),
         "readinessProbe": probe("/readyz"),
