@@ -114,7 +114,7 @@ fn view_rules() -> Vec<Value> {
 }
 
 fn edit_rules() -> Vec<Value> {
-    let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+    let verbs = ["create", "delete", "get", "list", "patch", "update", "watch"];
     vec![
         rule(GROUP, &["builds", "buildruns", "buildstrategies"], &verbs),
         rule(GROUP, &["clusterbuildstrategies"], &["get", "list", "watch"]),
