@@ -65,9 +65,13 @@ fn is_of(object: &impl kube::ResourceExt, run: &BuildRun) -> bool {
 }
 
 /// Whoever asks too often or too soon, or asks a server that has trouble, asks again; two pods that reach for the same quota conflict,
-/// and a server that has just started knows neither roles nor its own rules yet.
+/// and a server that has just started, or got new definitions, knows neither roles nor its own rules nor owners' kinds yet.
 fn is_final(response: &Status) -> bool {
-    let starts = ["not yet ready to handle request", "cannot create resource \"pods\""];
+    let starts = [
+        "not yet ready to handle request",
+        "cannot create resource \"pods\"",
+        "cannot find RESTMapping",
+    ];
     response.code < 500
         && ![401, 404, 408, 409, 429].contains(&response.code)
         && !(response.code == 403 && starts.iter().any(|text| response.message.contains(text)))
@@ -173,5 +177,24 @@ pub async fn remove_account(context: &Context, run: &BuildRun) -> Result<(), Clu
     match context.leadership.act(api.delete(&name, &parameters)).await? {
         Err(kube::Error::Api(response)) if matches!(response.code, 404 | 409) => Ok(()),
         outcome => outcome.asked(|| format!("delete ServiceAccount {name}")).map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::is_final;
+
+    #[test]
+    fn an_unknown_kind_of_owner_is_no_reason_to_refuse_a_pod_for_good() {
+        let forbidden = |why: &str| {
+            let text = format!("pods \"run-pod\" is forbidden: cannot set blockOwnerDeletion {why}");
+            Status { code: 403, message: text, ..Status::default() }
+        };
+        let unknown = "in this case because cannot find RESTMapping for APIVersion shipwright.io/v1beta1 Kind BuildRun: no matches";
+        assert!(!is_final(&forbidden(unknown)));
+        let missing = "if an ownerReference refers to a resource you can't set finalizers on: , <nil>";
+        assert!(is_final(&forbidden(missing)));
     }
 }
