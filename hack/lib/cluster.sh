@@ -257,6 +257,7 @@ cluster_launch() { # component
             --service-account-issuer https://kubernetes.default.svc.cluster.local \
             --service-account-key-file "$tls/service-accounts.key" --service-account-signing-key-file "$tls/service-accounts.key" \
             --service-cluster-ip-range "$cluster_services" --allow-privileged=true --enable-aggregator-routing=true \
+            --enable-admission-plugins OwnerReferencesPermissionEnforcement \
             --default-not-ready-toleration-seconds 5 --default-unreachable-toleration-seconds 5 \
             --audit-policy-file "$config/audit.yaml" --audit-log-path "$cluster_state/logs/audit.log" --audit-log-maxsize 10000
         ;;

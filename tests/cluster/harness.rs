@@ -146,7 +146,7 @@ impl Namespace {
     /// What the API server says against the pod; the test fails where it takes it.
     pub fn refusal(&self, pod: &Pod) -> String {
         let mut create = self.command(&["create", "-f", "-"]);
-        let output = output(&mut create, &json!(pod).to_string());
+        let output = output_of(&mut create, &json!(pod).to_string());
         assert!(!output.status.success(), "the pod was created");
         String::from_utf8(output.stderr).unwrap()
     }
@@ -419,13 +419,13 @@ fn of_kubernetes(documents: &str) -> Vec<Value> {
 
 /// Standard output; the test fails where the program does.
 pub fn run(mut command: Command, input: &str) -> String {
-    let output = output(&mut command, input);
+    let output = output_of(&mut command, input);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}: {error}", output.status);
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn output(command: &mut Command, input: &str) -> Output {
+pub fn output_of(command: &mut Command, input: &str) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let mut stdin = child.stdin.take().unwrap();

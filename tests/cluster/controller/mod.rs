@@ -4,9 +4,11 @@
 
 mod install;
 mod retention;
+mod role_use;
+mod roles;
 mod samples;
 
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead as _, Seek as _, SeekFrom};
 use std::sync::OnceLock;
 
 use serde::Deserialize;
@@ -34,16 +36,27 @@ impl Controller {
 
     /// What the controller's account asked of the API server since it started.
     pub fn requests(&self) -> Vec<Request> {
-        let mut log = std::fs::File::open(variable("SLIPWAY_AUDIT_LOG")).unwrap();
-        log.seek(SeekFrom::Start(self.audit_begin)).unwrap();
-        let mut text = String::new();
-        log.read_to_string(&mut text).unwrap();
-        // The last line may still be on its way.
-        let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        let requests = lines.map(|line| serde_json::from_str::<Request>(line).unwrap());
-        let account = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
-        requests.filter(|request| request.user.username == account).collect()
+        requests_since(self.audit_begin)
     }
+}
+
+/// What the controller's account asked of the API server since the audit log was so long.
+fn requests_since(begin: u64) -> Vec<Request> {
+    let mut log = std::fs::File::open(variable("SLIPWAY_AUDIT_LOG")).unwrap();
+    let length = log.metadata().unwrap().len();
+    assert!(begin <= length, "the audit log is another one than at the beginning");
+    log.seek(SeekFrom::Start(begin)).unwrap();
+    let account = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
+    let mut requests = Vec::new();
+    for line in std::io::BufReader::new(log).lines() {
+        let line = line.unwrap();
+        // The last line may still be on its way.
+        if line.contains(&account) && line.ends_with('}') {
+            let request: Request = serde_json::from_str(&line).unwrap();
+            requests.extend(Some(request).filter(|request| request.user.username == account));
+        }
+    }
+    requests
 }
 
 impl Drop for Controller {
@@ -72,9 +85,10 @@ struct User {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct Object {
     namespace: String,
+    api_group: String,
     resource: String,
     subresource: String,
 }
@@ -93,12 +107,23 @@ impl Request {
 
     /// Such as `patch buildruns/status`, where it changes an object of that namespace.
     pub fn write_in(&self, namespace: &str) -> Option<String> {
-        let Object { namespace: own, resource, subresource } = &self.object_ref;
-        if own != namespace || ["get", "list", "watch"].contains(&self.verb.as_str()) {
+        if self.object_ref.namespace != namespace
+            || ["get", "list", "watch"].contains(&self.verb.as_str())
+        {
             return None;
         }
+        Some(format!("{} {}", self.verb, self.resource()))
+    }
+
+    /// What a role has to allow for it, such as `patch buildruns/status.shipwright.io`.
+    fn right(&self) -> String {
+        format!("{} {}.{}", self.verb, self.resource(), self.object_ref.api_group)
+    }
+
+    fn resource(&self) -> String {
+        let Object { resource, subresource, .. } = &self.object_ref;
         let slash = if subresource.is_empty() { "" } else { "/" };
-        Some(format!("{} {resource}{slash}{subresource}", self.verb))
+        format!("{resource}{slash}{subresource}")
     }
 }
 
