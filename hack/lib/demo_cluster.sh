@@ -1,5 +1,5 @@
-# Two builds from end to end on a real kubelet: one without any privilege, and one that clones over ssh, builds a Dockerfile with buildah
-# and pushes to a registry with a password. Sourced by hack/demo, which provides say, fail and scratch.
+# Two builds from end to end on a real cluster, with the controller of install.yaml: one without any privilege, and one that clones over
+# ssh, builds a Dockerfile with buildah and pushes to a registry with a password. Sourced by hack/demo, which provides say, fail and scratch.
 
 namespace='slipway-demo'
 source_url=ssh://git@git.slipway.test/app.git
@@ -14,9 +14,12 @@ prepare() {
     hack/cluster images
     variables=$(hack/cluster env)
     eval "$variables"
-    say 'slipway'
-    cargo build --locked --bin slipway
-    slipway=${CARGO_TARGET_DIR:-$PWD/target}/debug/slipway
+    say 'the controller'
+    kubectl apply --filename install.yaml
+    kubectl wait --for condition=Established --filename crds >/dev/null
+    # The same tag may name another image than before.
+    kubectl --namespace shipwright-build rollout restart deployment/slipway-controller >/dev/null
+    kubectl --namespace shipwright-build rollout status deployment/slipway-controller --timeout 180s
 }
 
 # Secrets come from files and are never printed.
@@ -111,7 +114,6 @@ follow() {
         kubectl --namespace $namespace logs --follow "pod/$pod" --container "$step" | sed --unbuffered "s/^/[${step#step-}] /" ||
             fail "the log of $step cannot be read; look with: kubectl --namespace $namespace describe pod $pod"
     done
-    kubectl --namespace $namespace wait "pod/$pod" --for 'jsonpath={.status.phase}'=Succeeded --timeout 30s >/dev/null 2>&1 || true
 }
 
 # From the kubelet's status and from the file that watch_identities wrote.
@@ -126,15 +128,18 @@ show_identities() {
     done
 }
 
+run_field() { # jsonpath
+    kubectl --namespace $namespace get "$run" --output "jsonpath=$1"
+}
+
 show_failure() {
-    pod_field '{range .status.containerStatuses[?(@.state.terminated.exitCode!=0)]}{.name} ended with {.state.terminated.exitCode}: {.state.terminated.message}{"\n"}{end}' >&2
-    fail "the build failed; its pod is still there: eval \"\$(hack/cluster env)\"; kubectl --namespace $namespace describe pod $pod"
+    run_field '{.status.conditions[0].reason}: {.status.conditions[0].message}{"\n"}' >&2
+    fail "the build failed; it is still there: eval \"\$(hack/cluster env)\"; kubectl --namespace $namespace describe $run"
 }
 
 show_image() { # sample
-    local message digest pulled image
-    message=$(pod_field '{.status.containerStatuses[?(@.name=="step-image-processing")].state.terminated.message}')
-    digest=$(grep -o 'sha256:[0-9a-f]\{64\}' <<<"$message" | head -n 1) || fail "the pod reported no digest but: $message"
+    local digest pulled image
+    digest=$(run_field '{.status.output.digest}')
     echo "pushed $(image_of "$1")@$digest"
     # This machine knows the registry by its address only.
     image=docker://$SLIPWAY_REGISTRY_TLS_ADDRESS/demo/$1@$digest
@@ -146,19 +151,24 @@ show_image() { # sample
 
 build() { # sample
     say "sample $1"
-    build_of "$1" | "$slipway" render -f "samples/$1/strategy.yaml" "samples/$1/buildrun.yaml" - >"$scratch/pod.yaml"
-    pod=$(kubectl --namespace $namespace apply --filename "$scratch/pod.yaml" --output name)
-    pod=${pod#pod/}
+    kubectl --namespace $namespace apply --filename "samples/$1/strategy.yaml"
+    build_of "$1" | kubectl --namespace $namespace apply --filename -
+    run=$(kubectl --namespace $namespace apply --filename "samples/$1/buildrun.yaml" --output name)
+    kubectl --namespace $namespace wait "$run" --for 'jsonpath={.metadata.annotations.slipway\.dev/pod}' --timeout 60s >/dev/null || show_failure
+    pod=$(run_field '{.metadata.annotations.slipway\.dev/pod}')
+    kubectl --namespace $namespace wait "pod/$pod" --for create --timeout 60s >/dev/null || show_failure
     watch_identities "$(pod_field '{.metadata.uid}')" >"$scratch/identities" 2>"$scratch/watcher.log" &
     watcher=$!
     await_start
     follow
     kill "$watcher"
     watcher=
+    kubectl --namespace $namespace wait "$run" --for 'jsonpath={.status.completionTime}' --timeout 60s >/dev/null || show_failure
     echo
     show_identities
-    [ "$(pod_field '{.status.phase}')" = Succeeded ] || show_failure
     echo
+    kubectl --namespace $namespace get "$run"
+    [ "$(run_field '{.status.conditions[0].status}')" = True ] || show_failure
     show_image "$1"
 }
 
@@ -172,7 +182,7 @@ demo_cluster() {
     build buildah-shipwright-managed-push
 
     say 'the cluster is still running'
-    echo 'to look around:  eval "$(hack/cluster env)"; kubectl --namespace slipway-demo get pods'
+    echo 'to look around:  eval "$(hack/cluster env)"; kubectl --namespace slipway-demo get builds,buildruns,pods'
     echo 'to stop it:      hack/cluster down'
 }
 
