@@ -189,12 +189,14 @@ mod tests {
     #[test]
     fn an_unknown_kind_of_owner_is_no_reason_to_refuse_a_pod_for_good() {
         let forbidden = |why: &str| {
-            let text = format!("pods \"run-pod\" is forbidden: cannot set blockOwnerDeletion {why}");
+            let text =
+                format!("pods \"run-pod\" is forbidden: cannot set blockOwnerDeletion {why}");
             Status { code: 403, message: text, ..Status::default() }
         };
         let unknown = "in this case because cannot find RESTMapping for APIVersion shipwright.io/v1beta1 Kind BuildRun: no matches";
         assert!(!is_final(&forbidden(unknown)));
-        let missing = "if an ownerReference refers to a resource you can't set finalizers on: , <nil>";
+        let missing =
+            "if an ownerReference refers to a resource you can't set finalizers on: , <nil>";
         assert!(is_final(&forbidden(missing)));
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use slipway::api::BuildRun;
 use slipway::cluster::install::{NAME, NAMESPACE};
 
-use super::super::documents::{build, output, sample, script_strategy};
+use super::super::documents::{Sample, build, output, sample, script_strategy};
 use super::super::harness::{Namespace, PATIENCE, kubectl, output_of, run, variable};
 use super::Controller;
 use super::role_use::rights;
@@ -111,8 +111,10 @@ fn who_may_edit_a_namespace_does_what_the_readme_shows() {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(namespace.name());
     let files = directory.join("samples/hello");
     std::fs::create_dir_all(&files).unwrap();
-    std::fs::write(files.join("all.yaml"), sample("hello").with(None, &output(&namespace)).text())
-        .unwrap();
+    let Sample { strategy, build, run } = sample("hello").with(None, &output(&namespace));
+    for (file, document) in [("strategy", strategy), ("build", build), ("buildrun", run)] {
+        std::fs::write(files.join(format!("{file}.yaml")), document.to_string()).unwrap();
+    }
 
     let lines = readme_lines();
     let [apply, wait, get, logs, cancel, delete] = &lines[..] else { panic!("{lines:#?}") };
@@ -207,6 +209,8 @@ fn our_edit_role_alone_is_enough_to_build_and_gives_nothing_else() {
         &["get", "builds", "--namespace=default"],
         &["get", "builds", "--all-namespaces"],
         &["get", "nodes"],
+        // A binding in a namespace does not reach what lies in none.
+        &["get", "clusterbuildstrategies"],
     ] {
         assert_forbidden(&builder, refused, "{}");
     }
