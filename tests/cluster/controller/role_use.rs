@@ -24,8 +24,10 @@ fn the_controller_used_each_of_its_rights_and_missed_none() {
     let objects = objects(&Images::default());
     let own = objects.iter().filter(|object| object["metadata"]["name"] == NAME);
     let rights = rights(own.flat_map(|object| object["rules"].as_array().into_iter().flatten()));
+    // A server that has just started does not know its roles yet, and refuses what they allow.
+    let missing: BTreeSet<_> = refused.difference(&rights).collect();
     let unused: BTreeSet<_> = rights.difference(&used).map(String::as_str).collect();
-    assert!(refused.is_empty(), "the controller's roles lack: {refused:#?}");
+    assert!(missing.is_empty(), "the controller's roles lack: {missing:#?}");
     assert_eq!(unused, BTreeSet::from(OF_ADMISSION), "rights that were never used");
 }
 
