@@ -2,11 +2,16 @@
 //!
 //! Invariant: the program that runs is that of the image imported last; it starts anew once in a run of the tests, and stays afterwards.
 
+mod api_server;
+mod disturbed;
 mod install;
+mod killed;
+mod leader;
 mod retention;
 mod role_use;
 mod roles;
 mod samples;
+mod unreadable;
 
 use std::io::{BufRead as _, Seek as _, SeekFrom};
 use std::sync::OnceLock;

@@ -1,0 +1,47 @@
+//! The API server, and what keeps its objects, go away in the middle of runs and come back.
+
+use std::process::Command;
+
+use super::super::harness::{Namespace, run};
+use super::Controller;
+use super::disturbed::{Audit, Runs, put_back};
+
+#[test]
+fn runs_outlive_the_api_server_and_etcd() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::alone("api-server");
+    let mut runs = Runs::prepare(&namespace);
+    for (component, writes) in [("kube-apiserver", 7), ("etcd", 12)] {
+        let audit = Audit::from_now();
+        runs.create(5);
+        let mut seen = 0;
+        audit.wait_for(&format!("write {writes}"), |request| {
+            seen += usize::from(request.is_in(&namespace) && request.write().is_some());
+            seen == writes
+        });
+        let _back = Stopped::now(component);
+    }
+    runs.assert_each_built_once();
+}
+
+/// A part of the cluster that is gone until this goes.
+struct Stopped(&'static str);
+
+impl Stopped {
+    fn now(component: &'static str) -> Self {
+        cluster("stop", component);
+        Self(component)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        put_back(|| cluster("start", self.0));
+    }
+}
+
+fn cluster(verb: &str, component: &str) {
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/hack/cluster"));
+    command.args([verb, component]);
+    run(command, "");
+}
