@@ -126,6 +126,9 @@ impl ControllerArguments {
         let wanted: Vec<&str> = self.prometheus_enabled_labels.split(',').collect();
         let labels = Label::ALL.into_iter().filter(|(word, _)| wanted.contains(word));
         Ok(Controlling {
+            kubeconfig: None,
+            request_rate: None,
+            longest_reconcile: Duration::from_mins(1),
             settings: self.settings.settings()?,
             election: Election {
                 namespace: self.leader_election_namespace.clone(),

@@ -12,6 +12,15 @@ pub enum ClusterError {
         "cannot find an API server; in a pod it is its service account that leads there, elsewhere a kubeconfig"
     )]
     Config(#[source] kube::config::InferConfigError),
+    /// No way to an API server in the file that was named.
+    #[error("cannot find an API server in {path}")]
+    Kubeconfig {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: kube::config::KubeconfigError,
+    },
     /// The way to it cannot be used.
     #[error("cannot make a client of the API server")]
     Connect(#[source] kube::Error),
@@ -48,6 +57,9 @@ pub enum ClusterError {
         /// How long it may take.
         longest: std::time::Duration,
     },
+    /// Figures that cannot be counted.
+    #[error("cannot count")]
+    Metrics(#[source] prometheus::Error),
     /// Another replica leads.
     #[error("this replica does not lead any more")]
     NotLeading,

@@ -70,11 +70,35 @@ impl Leadership {
     }
 }
 
+/// Whether the API server answers about the lease.
+#[derive(Debug, Clone)]
+pub struct Contact {
+    last: Arc<Mutex<Option<Instant>>>,
+    longest: Duration,
+}
+
+impl Contact {
+    fn new(longest: Duration) -> Self {
+        Self { last: Arc::default(), longest }
+    }
+
+    fn made(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether it did for no longer ago than a lease lasts.
+    pub fn is_recent(&self) -> bool {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < self.longest)
+    }
+}
+
 /// A candidate for the lease.
 pub struct Candidate {
     api: Api<Lease>,
     election: Election,
     leadership: Leadership,
+    contact: Contact,
     /// What was seen last of somebody else's lease, and when.
     seen: Option<(Option<String>, Instant)>,
 }
@@ -82,7 +106,13 @@ pub struct Candidate {
 impl Candidate {
     pub fn new(client: Client, election: Election, leadership: Leadership) -> Self {
         let api = Api::namespaced(client, &election.namespace);
-        Self { api, election, leadership, seen: None }
+        let contact = Contact::new(election.duration);
+        Self { api, election, leadership, contact, seen: None }
+    }
+
+    /// Whether the API server answers this candidate.
+    pub fn contact(&self) -> Contact {
+        self.contact.clone()
     }
 
     /// Comes back once this replica leads.
@@ -149,6 +179,7 @@ impl Candidate {
     async fn attempt(&mut self) -> Result<bool, ClusterError> {
         let began = Instant::now();
         let known = self.api.get_opt(LEASE).await.asked(|| format!("get Lease {LEASE}"))?;
+        self.contact.made();
         let now = MicroTime(Timestamp::now());
         let mut lease = known.unwrap_or_else(|| Lease {
             metadata: ObjectMeta { name: Some(LEASE.into()), ..ObjectMeta::default() },

@@ -19,10 +19,15 @@ mod status;
 mod watches;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use kube::client::ClientBuilder;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
+use tower::limit::RateLimitLayer;
 
 use context::Context;
 use lease::{Candidate, Leadership};
@@ -38,6 +43,10 @@ use crate::plan::Settings;
 /// How the controller runs.
 #[derive(Debug, Clone)]
 pub struct Controlling {
+    /// File that leads to the cluster; without it the usual ones, or the account of the pod that this runs in.
+    pub kubeconfig: Option<PathBuf>,
+    /// How much may be asked of the API server; without it as much as there is to ask.
+    pub request_rate: Option<RequestRate>,
     /// What pods depend on.
     pub settings: Settings,
     /// Who leads.
@@ -48,10 +57,28 @@ pub struct Controlling {
     pub builds: u16,
     /// Reconciles of BuildRuns at once.
     pub build_runs: u16,
+    /// How long a reconcile may take before it is given up and tried again.
+    pub longest_reconcile: Duration,
     /// Where metrics and probes are served.
     pub address: SocketAddr,
     /// What is counted.
     pub metrics: MetricSettings,
+}
+
+/// A number of requests within a time, and then the same again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestRate {
+    /// Requests that may be made at once.
+    pub at_once: u32,
+    /// Requests a second, over a longer time.
+    pub a_second: u32,
+}
+
+impl RequestRate {
+    fn layer(self) -> RateLimitLayer {
+        let window = Duration::from_secs(self.at_once.into()) / self.a_second.max(1);
+        RateLimitLayer::new(self.at_once.max(1).into(), window)
+    }
 }
 
 /// Controls until `stop` comes back or another replica leads.
@@ -61,26 +88,44 @@ pub async fn control(
 ) -> Result<(), ClusterError> {
     // An error means that somebody installed a provider before, which serves as well.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let config = Config::infer().await.map_err(ClusterError::Config)?;
-    let client = Client::try_from(config).map_err(ClusterError::Connect)?;
-    let metrics = Arc::new(Metrics::new(controlling.metrics.clone()));
-    let served = server::serve(controlling.address, Arc::clone(&metrics));
+    let config = find_cluster(controlling.kubeconfig.as_deref()).await?;
+    // The lease is kept whatever else is asked for.
+    let unlimited = Client::try_from(config.clone()).map_err(ClusterError::Connect)?;
+    let client = match controlling.request_rate {
+        None => unlimited.clone(),
+        Some(rate) => ClientBuilder::try_from(config)
+            .map_err(ClusterError::Connect)?
+            .with_layer(&rate.layer())
+            .build(),
+    };
+    let metrics = Arc::new(Metrics::new(&controlling.metrics).map_err(ClusterError::Metrics)?);
+    let leadership = Leadership::default();
+    let candidate = Candidate::new(unlimited, controlling.election.clone(), leadership.clone());
+    let served = server::serve(controlling.address, Arc::clone(&metrics), candidate.contact());
     tokio::select! {
         served = served => served,
-        led = lead(client, &controlling, metrics, stop) => led,
+        led = lead(client, &controlling, candidate, leadership, metrics, stop) => led,
     }
+}
+
+async fn find_cluster(kubeconfig: Option<&Path>) -> Result<Config, ClusterError> {
+    let Some(path) = kubeconfig else {
+        return Config::infer().await.map_err(ClusterError::Config);
+    };
+    let failed = |source| ClusterError::Kubeconfig { path: path.display().to_string(), source };
+    let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
 }
 
 async fn lead(
     client: Client,
     controlling: &Controlling,
+    mut candidate: Candidate,
+    leadership: Leadership,
     metrics: Arc<Metrics>,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), ClusterError> {
     let identity = &controlling.election.identity;
-    let leadership = Leadership::default();
-    let mut candidate =
-        Candidate::new(client.clone(), controlling.election.clone(), leadership.clone());
     tokio::pin!(stop);
     tracing::info!(identity, "waiting for the lease");
     tokio::select! {
@@ -98,7 +143,7 @@ async fn lead(
     let stores = watches.stores();
     let settings = controlling.settings.clone();
     let context = Context::new(loader, settings, leadership, recorder, metrics, stores);
-    let run = watches.run(Arc::new(context), controlling.builds, controlling.build_runs);
+    let run = watches.run(Arc::new(context), controlling);
     tokio::select! {
         () = run => Ok(()),
         () = candidate.hold() => Err(ClusterError::NotLeading),

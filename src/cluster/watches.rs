@@ -1,12 +1,12 @@
 //! What is watched, and whose reconcile a change wakes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, join};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt as _};
@@ -15,15 +15,14 @@ use tracing::Instrument as _;
 use super::context::Context;
 use super::error::ClusterError;
 use super::lease::{Chain, within};
-use super::{build, build_run};
+use super::metrics::{BUILD_CONTROLLER, BUILD_RUN_CONTROLLER};
+use super::{Controlling, build, build_run};
 use crate::api::{Build, BuildRun, BuildStrategy, ClusterBuildStrategy};
 
 /// How soon a failed reconcile is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 /// How soon a reconcile is tried again that somebody else's write overtook: that change is on its way.
 const OVERTAKEN: Duration = Duration::from_millis(100);
-/// How long a reconcile may take: without a limit one connection whose other end is gone would hold its object for a quarter of an hour.
-const LONGEST: Duration = Duration::from_mins(1);
 /// Label of everything that belongs to a run.
 const RUN_LABEL: &str = "buildrun.shipwright.io/name";
 
@@ -76,30 +75,67 @@ impl Watches {
     }
 
     /// Reconciles for as long as it is awaited.
-    pub async fn run(self, context: Arc<Context>, builds_at_once: u16, runs_at_once: u16) {
+    pub async fn run(self, context: Arc<Context>, controlling: &Controlling) {
         let Self { builds, runs } = self;
+        let Controlling { builds: builds_at_once, build_runs: runs_at_once, .. } = *controlling;
+        let longest = controlling.longest_reconcile;
+        context.metrics.may_reconcile(BUILD_CONTROLLER, builds_at_once);
+        context.metrics.may_reconcile(BUILD_RUN_CONTROLLER, runs_at_once);
+        // Spans of the highest level: whatever is logged, it says whose reconcile it belongs to.
         let runs = runs.with_config(Config::default().concurrency(runs_at_once)).run(
-            |run, context| {
+            move |run, context| {
                 let (name, namespace, uid) = (run.name_any(), run.namespace(), run.uid());
-                let span = tracing::info_span!("buildrun", name, namespace, uid);
-                within(LONGEST, build_run::reconcile(run, context)).instrument(span)
+                let span = tracing::error_span!("buildrun", name, namespace, uid);
+                let reconcile = build_run::reconcile(run, Arc::clone(&context));
+                watched(BUILD_RUN_CONTROLLER, context, longest, reconcile).instrument(span)
             },
-            |run, error, _| failed(BuildRun::KIND, &*run, error),
+            |_, error, _| again(error),
             Arc::clone(&context),
         );
         let builds = builds.with_config(Config::default().concurrency(builds_at_once)).run(
-            |build, context| {
+            move |build, context| {
                 let (name, namespace, uid) = (build.name_any(), build.namespace(), build.uid());
-                let span = tracing::info_span!("build", name, namespace, uid);
-                within(LONGEST, build::reconcile(build, context)).instrument(span)
+                let span = tracing::error_span!("build", name, namespace, uid);
+                let reconcile = build::reconcile(build, Arc::clone(&context));
+                watched(BUILD_CONTROLLER, context, longest, reconcile).instrument(span)
             },
-            |build, error, _| failed(Build::KIND, &*build, error),
+            |_, error, _| again(error),
             context,
         );
         join!(
-            runs.for_each(|_| std::future::ready(())),
-            builds.for_each(|_| std::future::ready(()))
+            runs.for_each(async |outcome| tell(outcome.err())),
+            builds.for_each(async |outcome| tell(outcome.err()))
         );
+    }
+}
+
+/// A reconcile that is counted, takes no longer than it may, and says itself why it cannot go on.
+async fn watched(
+    controller: &str,
+    context: Arc<Context>,
+    longest: Duration,
+    reconcile: impl Future<Output = Result<Action, ClusterError>>,
+) -> Result<Action, ClusterError> {
+    let _under_way = context.metrics.reconciling(controller);
+    let began = Instant::now();
+    let outcome = within(longest, reconcile).await;
+    context.metrics.reconciled(controller, &outcome, began.elapsed());
+    if let Err(error) = outcome.as_ref()
+        && !error.is_conflict()
+    {
+        tracing::warn!(error = %Chain(error), "cannot go on; trying again");
+    }
+    outcome
+}
+
+fn again(error: &ClusterError) -> Action {
+    Action::requeue(if error.is_conflict() { OVERTAKEN } else { RETRY })
+}
+
+/// What is wrong with the watches; a reconcile has said so itself.
+fn tell(error: Option<controller::Error<ClusterError, watcher::Error>>) {
+    if let Some(controller::Error::QueueError(error)) = error {
+        tracing::warn!(error = %Chain(&error), "cannot watch; trying again");
     }
 }
 
@@ -118,13 +154,4 @@ fn names_secret(build: &Build, name: &str) -> bool {
     let git = source.and_then(|source| source.git.as_ref()?.clone_secret.as_deref());
     let oci = source.and_then(|source| source.oci_artifact.as_ref()?.pull_secret.as_deref());
     [git, oci, build.spec.output.push_secret.as_deref()].contains(&Some(name))
-}
-
-fn failed(kind: &str, object: &impl kube::ResourceExt, error: &ClusterError) -> Action {
-    if error.is_conflict() {
-        return Action::requeue(OVERTAKEN);
-    }
-    let (name, namespace) = (object.name_any(), object.namespace());
-    tracing::warn!(kind, name, namespace, error = %Chain(error), "cannot go on; trying again");
-    Action::requeue(RETRY)
 }
