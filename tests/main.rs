@@ -7,6 +7,7 @@
 
 mod check;
 mod cluster;
+mod controller;
 mod crds;
 mod explain;
 mod generated;

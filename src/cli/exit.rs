@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done, or built.
     Done,
-    /// The build failed.
+    /// The build failed, or a setting of the controller cannot be read.
     Failed,
     /// The objects are refused, or cannot be read.
     Refused,
@@ -18,7 +18,7 @@ pub enum Exit {
 }
 
 /// Printed below the help.
-pub const HELP: &str = "Exit codes: 0 done, 1 build failed, 2 refused (also unreadable or invalid YAML), 3 environment, 64 usage";
+pub const HELP: &str = "Exit codes: 0 done, 1 build failed, or a bad setting of the controller, 2 refused (also unreadable or invalid YAML), 3 environment, 64 usage";
 
 impl Exit {
     /// The number for the system.

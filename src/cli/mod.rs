@@ -4,6 +4,7 @@ mod check;
 pub mod console;
 mod controller;
 mod controller_settings;
+mod controller_values;
 mod crds;
 mod exit;
 mod explain;
@@ -48,7 +49,7 @@ enum Verb {
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArguments),
     /// Run BuildRuns on a cluster
-    #[command(after_help = controller::EXAMPLES)]
+    #[command(version, after_help = controller::NOTES)]
     Controller(Box<controller::ControllerArguments>),
     /// Print everything that a cluster needs: the CustomResourceDefinitions, and the controller with its account and roles
     #[command(after_help = install::EXAMPLES)]
@@ -94,10 +95,14 @@ pub fn main() -> ExitCode {
     run(std::env::args_os()).into()
 }
 
-fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let arguments = match Arguments::try_parse_from(arguments) {
+fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
-        Err(error) => return exit::usage(&error),
+        Err(error) => {
+            controller::leave_usage(&words, &error);
+            return exit::usage(&error);
+        }
     };
     let outcome = match arguments.verb {
         Verb::Run(arguments) => run::run(&arguments),
@@ -127,10 +132,6 @@ enum Error {
     Refused(plan::Refused),
     #[error("interrupted before anything was made")]
     Interrupted,
-    #[error(
-        "--log-level (LOG_LEVEL): {level:?} is no filter of logs; use error, warn, info, debug or trace"
-    )]
-    LogLevel { level: String, source: tracing_subscriber::filter::ParseError },
     #[error("cannot start")]
     Runtime(#[source] std::io::Error),
     #[error(transparent)]
