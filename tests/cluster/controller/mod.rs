@@ -7,6 +7,7 @@ mod disturbed;
 mod install;
 mod killed;
 mod leader;
+mod metrics;
 mod retention;
 mod role_use;
 mod roles;
