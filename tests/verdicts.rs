@@ -128,11 +128,43 @@ fn a_pod_that_no_node_takes_in_time() {
     let verdict = judge(&run(), Some(&late));
     let message = "BuildRun run failed to finish within 1m30s";
     assert_eq!(condition(&verdict), ("False", "BuildRunTimeout", message));
-    assert_eq!(verdict.next, Next::EndPod);
+    assert_eq!(verdict.next, Next::DeletePod);
 
+    // The kubelet knows how long it may take, and has its time to end it.
     late.spec.as_mut().unwrap().node_name = Some("node".into());
     let verdict = judge(&run(), Some(&late));
-    assert_eq!((condition(&verdict).1, verdict.next), ("Pending", Next::Wait));
+    assert_eq!(condition(&verdict).1, "Pending");
+    assert!(matches!(verdict.next, Next::Again(left) if left.as_secs() == 5), "{:?}", verdict.next);
+}
+
+#[test]
+fn a_pod_that_never_comes_to_its_steps() {
+    let created = "2026-01-02T03:02:55Z".parse::<Timestamp>().unwrap();
+    let pulls = waiting("step-build", "ContainerCreating", "");
+    let status = |first: Value| json!({ "phase": "Pending", "containerStatuses": [first, pulls] });
+    for (first, next) in [
+        (waiting("step-source-default", "ContainerCreating", ""), Next::DeletePod),
+        (running("step-source-default"), Next::EndPod),
+        (ended("step-source-default", 0, "10", &json!({})), Next::EndPod),
+    ] {
+        let mut late = pod(status(first));
+        late.spec.as_mut().unwrap().node_name = Some("node".into());
+        late.metadata.creation_timestamp = Some(Time(created));
+        let verdict = judge(&run(), Some(&late));
+        let message = "BuildRun run failed to finish within 1m30s";
+        assert_eq!(condition(&verdict), ("False", "BuildRunTimeout", message));
+        assert_eq!((verdict.status.failure_details, verdict.next), (None, next));
+    }
+}
+
+#[test]
+fn a_pod_that_was_deleted_when_its_time_was_over() {
+    for (started, reason) in [("03:02:59", "BuildRunTimeout"), ("03:03:01", "Failed")] {
+        let mut run = run();
+        let started = format!("2026-01-02T{started}Z").parse::<Timestamp>().unwrap();
+        run.status.get_or_insert_default().start_time = Some(Time(started));
+        assert_eq!(condition(&judge(&run, None)).1, reason);
+    }
 }
 
 #[test]
@@ -304,8 +336,22 @@ fn a_run_that_the_user_cancels() {
     );
     assert_eq!(verdict.next, Next::EndPod);
 
-    let verdict = judge(&canceled(), Some(&pod(json!({ "phase": "Pending" }))));
+    // Of two steps, one waits for its image.
+    let steps = [running("step-source-default"), waiting("step-build", "ContainerCreating", "")];
+    let pending = json!({ "phase": "Pending", "containerStatuses": steps });
+    let verdict = judge(&canceled(), Some(&pod(pending)));
     assert_eq!((condition(&verdict).1, verdict.next), ("Pending", Next::EndPod));
+
+    let verdict = judge(&canceled(), Some(&pod(json!({ "phase": "Pending" }))));
+    assert_eq!(
+        condition(&verdict),
+        (
+            "False",
+            "BuildRunCanceled",
+            "The BuildRun and underlying TaskRun were canceled successfully."
+        )
+    );
+    assert_eq!(verdict.next, Next::DeletePod);
 
     let verdict =
         judge(&canceled(), Some(&pod(json!({ "phase": "Failed", "reason": "DeadlineExceeded" }))));

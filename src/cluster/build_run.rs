@@ -315,11 +315,11 @@ async fn follow(
     }
     let verdict = observe(&Seen { buildrun: &known, timeout, pod_name, pod }, now);
     let is_final = is_final(&verdict.status);
-    let ending = pod.filter(|_| verdict.next == Next::EndPod);
+    let stopping = pod.filter(|_| matches!(verdict.next, Next::EndPod | Next::DeletePod));
     if is_final {
         pod::remove_account(context, run).await?;
-    } else if let Some(pod) = ending {
-        pod::end(context, pod).await?;
+    } else if let Some(pod) = stopping {
+        stop(context, pod, verdict.next).await?;
     }
     let has_condition = run.succeeded().is_some();
     let waits =
@@ -328,7 +328,8 @@ async fn follow(
         && waits
         && let Some(left) = grace_left(pod, now)
     {
-        return Ok(Action::requeue(left.unsigned_abs()));
+        let sooner = if let Next::Again(again) = verdict.next { again.min(left) } else { left };
+        return Ok(Action::requeue(sooner.unsigned_abs()));
     }
     status::of_run(context, run, &verdict.status).await?;
     context.forget(&uid);
@@ -342,15 +343,22 @@ async fn follow(
             tell(context, run, event).await;
         }
         // Not before its status says why: an ended pod tells nobody what it waited for.
-        if let Some(pod) = ending {
-            pod::end(context, pod).await?;
+        if let Some(pod) = stopping {
+            stop(context, pod, verdict.next).await?;
         }
         return Ok(Action::await_change());
     }
     Ok(match verdict.next {
         Next::Again(left) => Action::requeue(left.unsigned_abs()),
-        Next::Finished | Next::Wait | Next::EndPod => Action::await_change(),
+        Next::Finished | Next::Wait | Next::EndPod | Next::DeletePod => Action::await_change(),
     })
+}
+
+async fn stop(context: &Context, pod: &Pod, next: Next) -> Result<(), ClusterError> {
+    if next == Next::DeletePod {
+        return pod::delete(context, pod).await;
+    }
+    pod::end(context, pod).await
 }
 
 /// Ends the pod of a run that failed, where the controller died between the one and the other.

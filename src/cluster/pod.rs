@@ -99,21 +99,29 @@ fn refusal(pod: &str, response: &Status) -> Creation {
 
 /// Ends a pod. One that a node has keeps its logs and statuses.
 pub async fn end(context: &Context, pod: &Pod) -> Result<(), ClusterError> {
-    let api = context.api::<Pod>(&pod.namespace().unwrap_or_default());
-    let name = pod.name_any();
     let spec = pod.spec.clone().unwrap_or_default();
+    if spec.node_name.is_none() {
+        return delete(context, pod).await;
+    }
     if pod.metadata.deletion_timestamp.is_some() || spec.active_deadline_seconds == Some(1) {
         return Ok(());
     }
-    if spec.node_name.is_none() {
-        let preconditions =
-            Preconditions { uid: pod.uid(), resource_version: pod.resource_version() };
-        let parameters =
-            DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let deleted = context.leadership.act(api.delete(&name, &parameters)).await?;
-        return deleted.asked(|| format!("delete Pod {name}")).map(drop);
-    }
     set_deadline(context, pod, 1).await
+}
+
+/// Deletes a pod, unless it has changed since it was seen: a step of it may have started.
+pub async fn delete(context: &Context, pod: &Pod) -> Result<(), ClusterError> {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let name = pod.name_any();
+    let api = context.api::<Pod>(&pod.namespace().unwrap_or_default());
+    let preconditions = Preconditions { uid: pod.uid(), resource_version: pod.resource_version() };
+    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match context.leadership.act(api.delete(&name, &parameters)).await? {
+        Err(kube::Error::Api(response)) if response.code == 404 => Ok(()),
+        outcome => outcome.asked(|| format!("delete Pod {name}")).map(drop),
+    }
 }
 
 /// Takes the time that a pod spent in the queue off its deadline, which begins when a node accepts it.

@@ -66,10 +66,14 @@ pub enum Next {
     Again(SignedDuration),
     /// End the pod: it cannot, or shall not, go on.
     EndPod,
+    /// Delete the pod: no step of it has started, so there is nothing to read, and nothing else ends it soon.
+    DeletePod,
 }
 
 /// How long later steps may go on after one has failed; their gates need no more than milliseconds.
 const SKIP_TIME: SignedDuration = SignedDuration::from_secs(5);
+/// How long the kubelet may take to end a pod whose time is over.
+const KUBELET_TIME: SignedDuration = SignedDuration::from_secs(5);
 /// Exit code of image-processing when it found vulnerabilities.
 const VULNERABILITIES_FOUND: i32 = 22;
 /// Waiting reasons of an image that cannot be had.
@@ -149,7 +153,7 @@ pub fn observe(seen: &Seen<'_>, now: Timestamp) -> Verdict {
 }
 
 fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
-    let Some(pod) = seen.pod else { return gone(seen) };
+    let Some(pod) = seen.pod else { return gone(seen, now) };
     let canceled = seen.buildrun.spec.is_canceled();
     match phase(pod) {
         "Succeeded" if canceled => Standing {
@@ -172,17 +176,21 @@ fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
         phase => {
             let going = stuck(seen, pod)
                 .or_else(|| left_behind(seen, pod, now))
-                .or_else(|| queued(seen, pod, now))
+                .or_else(|| kept_waiting(seen, pod, now))
                 .unwrap_or_else(|| going(pod, phase));
-            if canceled && going.status == UNKNOWN { canceling(going) } else { going }
+            if canceled && going.status == UNKNOWN { canceling(going, pod) } else { going }
         }
     }
 }
 
-fn gone(seen: &Seen<'_>) -> Standing {
-    // A pod that no node had accepted is deleted to cancel it.
+fn gone(seen: &Seen<'_>, now: Timestamp) -> Standing {
+    // A pod that nobody reads is deleted to end it, and whoever did so may not have come to write it down.
     if seen.buildrun.spec.is_canceled() {
         return canceled();
+    }
+    let started = seen.buildrun.status.as_ref().and_then(|status| status.start_time.as_ref());
+    if started.is_some_and(|started| time_left(seen, started.0, now).is_some_and(is_over)) {
+        return timed_out(seen);
     }
     let namespace = seen.buildrun.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
     let location = FailedAt { container: None, pod: Some(seen.pod_name.to_owned()) };
@@ -205,21 +213,35 @@ fn timed_out(seen: &Seen<'_>) -> Standing {
     Standing::failed(reasons::BUILD_RUN_TIMEOUT, message)
 }
 
-/// The kubelet watches the deadline of the pods that it has; until a node takes the pod, nobody else does.
-fn queued(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Option<Standing> {
-    if seen.timeout.0 == 0 || pod.spec.as_ref()?.node_name.is_some() {
-        return None;
-    }
-    let waited = now.duration_since(pod.metadata.creation_timestamp.as_ref()?.0);
-    let left = SignedDuration::from_nanos(seen.timeout.0) - waited;
-    if left.is_positive() {
-        return Some(going(pod, phase(pod)).then(Next::Again(left)));
-    }
-    Some(timed_out(seen).then(Next::EndPod))
+/// What is left of the run's time; nothing where it has no end.
+fn time_left(seen: &Seen<'_>, started: Timestamp, now: Timestamp) -> Option<SignedDuration> {
+    let timeout = Some(seen.timeout.0).filter(|timeout| *timeout != 0)?;
+    Some(SignedDuration::from_nanos(timeout) - now.duration_since(started))
 }
 
-/// The user wants an end: the pod is asked for it. One that has not started keeps its word.
-fn canceling(going: Standing) -> Standing {
+fn is_over(left: SignedDuration) -> bool {
+    !left.is_positive()
+}
+
+/// The kubelet watches the deadline of the pods that it has, but not while it pulls an image; until a node takes the pod, nobody does.
+fn kept_waiting(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Option<Standing> {
+    if phase(pod) != "Pending" {
+        return None;
+    }
+    let is_accepted = pod.spec.as_ref()?.node_name.is_some();
+    let left = time_left(seen, pod.metadata.creation_timestamp.as_ref()?.0, now)?;
+    let left = if is_accepted { left + KUBELET_TIME } else { left };
+    if !is_over(left) {
+        return Some(going(pod, phase(pod)).then(Next::Again(left)));
+    }
+    Some(timed_out(seen).then(if has_started(pod) { Next::EndPod } else { Next::DeletePod }))
+}
+
+/// The user wants an end: a pod of which steps run is asked for it, and until all of them run it keeps its word.
+fn canceling(going: Standing, pod: &Pod) -> Standing {
+    if !has_started(pod) {
+        return canceled().then(Next::DeletePod);
+    }
     let canceled = match going.reason {
         reasons::RUNNING => Standing::going(
             reasons::BUILD_RUN_CANCELED,
@@ -436,6 +458,15 @@ fn steps(pod: &Pod) -> Vec<(&str, Option<&ContainerStatus>)> {
             (container.name.as_str(), known.iter().find(|status| status.name == container.name))
         })
         .collect()
+}
+
+/// Whether a step runs or has run, and may have said something.
+fn has_started(pod: &Pod) -> bool {
+    phase(pod) == "Running"
+        || steps(pod)
+            .into_iter()
+            .filter_map(|(_, status)| state(status?))
+            .any(|state| state.running.is_some() || state.terminated.is_some())
 }
 
 fn state(status: &ContainerStatus) -> Option<&ContainerState> {

@@ -104,7 +104,7 @@ fn of_cluster(namespace: &Namespace, case: &Case) -> Report {
             // Time has passed between two looks at the clock.
             Next::Wait => {}
             Next::Finished => break (seen, verdict.status),
-            Next::EndPod => {
+            Next::EndPod | Next::DeletePod => {
                 ask_to_end(namespace, &name);
                 let ended = namespace.wait_for(&name, "ended from outside", |pod| {
                     matches!(phase(pod), "Succeeded" | "Failed")

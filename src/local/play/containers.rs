@@ -184,7 +184,7 @@ impl Stage<'_> {
             if running.is_empty() {
                 return Ok(());
             }
-            if verdict.next == Next::EndPod || self.state.is_ended() {
+            if matches!(verdict.next, Next::EndPod | Next::DeletePod) || self.state.is_ended() {
                 wanted = wanted.max(Stop::Asked);
             }
             if wanted > asked {
