@@ -42,6 +42,8 @@ const DEFAULT_TIMEOUT: Nanoseconds = Nanoseconds(3_600_000_000_000);
 const APPLIED_TOGETHER: SignedDuration = SignedDuration::from_secs(3);
 /// How soon it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Bytes that the API server takes as the note of an event.
+const MAX_NOTE: usize = 1024;
 /// How soon a pod is asked for again that a quota did not allow.
 const QUOTA_RETRY: Duration = Duration::from_mins(1);
 
@@ -424,7 +426,7 @@ async fn tell(context: &Context, run: &BuildRun, event: &Event) {
     let event = ClusterEvent {
         type_: if event.warning { EventType::Warning } else { EventType::Normal },
         reason: event.reason.into(),
-        note: Some(event.message.chars().take(1024).collect()),
+        note: Some(event.message[..event.message.floor_char_boundary(MAX_NOTE)].to_owned()),
         action: "BuildRun".into(),
         secondary: None,
     };
