@@ -8,10 +8,12 @@ mod install;
 mod killed;
 mod leader;
 mod metrics;
+mod refused;
 mod retention;
 mod role_use;
 mod roles;
 mod samples;
+mod told;
 mod unreadable;
 
 use std::io::{BufRead as _, Seek as _, SeekFrom};
