@@ -4,6 +4,8 @@
 
 mod api_server;
 mod disturbed;
+mod ended_early;
+mod heals;
 mod install;
 mod killed;
 mod leader;
