@@ -320,8 +320,15 @@ cluster_answers() { # component
 cluster_run() { # component command...
     local component=$1 pid
     shift
-    env --ignore-environment HOME="$HOME" PATH="$cluster_state/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
-        setsid "$@" >>"$cluster_state/logs/$component.log" 2>&1 </dev/null &
+    (
+        # What the caller holds open, such as a lock of its own, would be held for as long as the server runs.
+        for descriptor in "/proc/$BASHPID/fd/"*; do
+            descriptor=${descriptor##*/}
+            [ "$descriptor" -le 2 ] || eval "exec $descriptor>&-"
+        done
+        exec env --ignore-environment HOME="$HOME" PATH="$cluster_state/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
+            setsid "$@"
+    ) >>"$cluster_state/logs/$component.log" 2>&1 </dev/null &
     pid=$!
     echo "$pid $(process_started_at $pid)" >"$cluster_state/pids/$component"
 }
