@@ -366,5 +366,9 @@ cluster_end() { # component
         kill -$signal "$pid" 2>/dev/null || true
         sleep 0.05
     done
+    # The last of its threads closes its sockets a moment later.
+    while cluster_answers "$1" && [ $SECONDS -lt $deadline ]; do
+        sleep 0.05
+    done
     rm -f "$cluster_state/pids/$1"
 }
