@@ -282,6 +282,39 @@ fn a_step_that_failed() {
 }
 
 #[test]
+fn a_pod_that_is_taken_away() {
+    let lost = condition_of_gone();
+    let going = json!({ "phase": "Running", "containerStatuses": [running("step-build")] });
+    let failed = json!({ "phase": "Failed", "containerStatuses": [ended("step-build", 143, "10", &json!({}))] });
+    let deleted = |status: &Value| {
+        let mut pod = pod(status.clone());
+        pod.metadata.deletion_timestamp = Some(Time(NOW.parse().unwrap()));
+        pod
+    };
+    // Until it ends it may still succeed.
+    let verdict = judge(&run(), Some(&deleted(&going)));
+    assert_eq!(condition(&verdict).1, "Running");
+    let verdict = judge(&run(), Some(&deleted(&failed)));
+    assert_eq!(condition(&verdict), lost);
+    assert_eq!(location(&verdict), (Some(POD), None));
+    let verdict = judge(&canceled(), Some(&deleted(&failed)));
+    assert_eq!(condition(&verdict).1, "BuildRunCanceled");
+
+    // Its node may be gone, and would never say more.
+    let mut drained = going;
+    drained["conditions"] = json!([{ "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager" }]);
+    let verdict = judge(&run(), Some(&deleted(&drained)));
+    assert_eq!(condition(&verdict), lost);
+    assert!(verdict.status.completion_time.is_some());
+    let verdict = judge(&run(), Some(&pod(drained)));
+    assert_eq!(condition(&verdict).1, "Running");
+}
+
+fn condition_of_gone() -> (&'static str, &'static str, &'static str) {
+    ("False", "Failed", "buildrun failed, pod ns/run-x2x4x-pod not found")
+}
+
+#[test]
 fn a_pod_that_failed_as_a_whole() {
     let pod_failed = |reason: &str| {
         pod(json!({ "phase": "Failed", "reason": reason, "message": "the node said so" }))
@@ -307,10 +340,7 @@ fn a_pod_that_failed_as_a_whole() {
         )
     );
     let verdict = judge(&run(), None);
-    assert_eq!(
-        condition(&verdict),
-        ("False", "Failed", "buildrun failed, pod ns/run-x2x4x-pod not found")
-    );
+    assert_eq!(condition(&verdict), condition_of_gone());
 
     let init = json!({ "phase": "Failed", "initContainerStatuses": [ended("prepare", 1, "10", &json!({ "reason": "Error" }))] });
     let verdict = judge(&run(), Some(&pod(init)));

@@ -27,7 +27,7 @@ use super::status::{self, MANAGER};
 use crate::api::{
     BuildRun, BuildRunStatus, BuildSpec, Condition, FALSE, Nanoseconds, SUCCEEDED, UNKNOWN, reasons,
 };
-use crate::plan::replacement::{ATTEMPT_ANNOTATION, next_attempt};
+use crate::plan::replacement::{ATTEMPT_ANNOTATION, is_lost, next_attempt};
 use crate::plan::{
     Event, Expansion, Next, Presence, Refusal, Roots, Seen, expand, observe, validate,
 };
@@ -75,12 +75,17 @@ pub async fn reconcile(
         Some(name) => pod::get(&context, run, name).await?,
         None => None,
     };
-    let has_started = run.status.as_ref().is_some_and(|status| status.start_time.is_some());
+    // Nobody deletes what was not made; whoever made it knows before the status says so.
+    let was_made = has_started(run) || context.recall(&run.uid().unwrap_or_default()).is_some();
     match (pod_name, pod) {
-        (Some(name), None) if has_started => Box::pin(follow(&context, run, &name, None)).await,
+        (Some(name), None) if was_made => Box::pin(follow(&context, run, &name, None)).await,
         (Some(name), Some(pod)) => Box::pin(follow(&context, run, &name, Some(&pod))).await,
         _ => Box::pin(start(&context, run)).await,
     }
+}
+
+fn has_started(run: &BuildRun) -> bool {
+    run.status.as_ref().is_some_and(|status| status.start_time.is_some())
 }
 
 /// Judges the run and makes its pod.
@@ -103,13 +108,12 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
         pod::create_account(context, &account).await?;
     }
     let spec = build_spec(&loaded.roots);
-    let uid = run.uid().unwrap_or_default();
-    if let Some(spec) = spec.clone() {
-        context.remember(&uid, spec);
-    }
     let (reason, message) = match pod::create(context, &run, &pod).await? {
         // Its first change comes by itself.
         Creation::Done(pod) => {
+            if let Some(spec) = spec.clone() {
+                context.remember(&run.uid().unwrap_or_default(), spec);
+            }
             context.metrics.pod_made(&with_build_spec(run, spec), &pod);
             return Ok(Action::requeue(PENDING_GRACE.unsigned_abs()));
         }
@@ -308,11 +312,14 @@ async fn follow(
         known.status.get_or_insert_default().build_spec = spec;
     }
     let timeout = timeout(&known);
-    if let Some(pod) = pod {
+    let namespace = run.namespace().unwrap_or_default();
+    if pod.map_or_else(|| context.disruptions.took(&namespace, pod_name), is_lost) {
         let spec = known.status.as_ref().and_then(|status| status.build_spec.as_ref());
-        if let Some(attempt) = next_attempt(run, spec, pod, context.settings.pod_retries) {
+        if let Some(attempt) = next_attempt(run, spec, context.settings.pod_retries) {
             return replace(context, &known, pod_name, attempt).await;
         }
+    }
+    if let Some(pod) = pod {
         pod::shorten(context, pod, timeout).await?;
     }
     let verdict = observe(&Seen { buildrun: &known, timeout, pod_name, pod }, now);
@@ -323,10 +330,9 @@ async fn follow(
     } else if let Some(pod) = stopping {
         stop(context, pod, verdict.next).await?;
     }
-    let has_condition = run.succeeded().is_some();
     let waits =
         verdict.status.succeeded().is_some_and(|condition| condition.reason == reasons::PENDING);
-    if !has_condition
+    if !has_started(run)
         && waits
         && let Some(left) = grace_left(pod, now)
     {
@@ -336,7 +342,7 @@ async fn follow(
     status::of_run(context, run, &verdict.status).await?;
     context.forget(&uid);
     let written = BuildRun { status: Some(verdict.status.clone()), ..run.clone() };
-    if run.status.as_ref().is_none_or(|status| status.start_time.is_none()) {
+    if !has_started(run) {
         context.metrics.started(&written);
     }
     if is_final {
@@ -348,6 +354,7 @@ async fn follow(
         if let Some(pod) = stopping {
             stop(context, pod, verdict.next).await?;
         }
+        context.disruptions.forget(&namespace, pod_name);
         return Ok(Action::await_change());
     }
     Ok(match verdict.next {
@@ -402,6 +409,8 @@ async fn replace(
     });
     let patched = patch_metadata(context, run, &metadata).await?;
     let run = patched.asked(|| format!("count the lost pod of BuildRun {}", run.name_any()))?;
+    context.forget(&run.uid().unwrap_or_default());
+    context.disruptions.forget(&run.namespace().unwrap_or_default(), lost);
     Box::pin(start(context, &run)).await
 }
 

@@ -9,9 +9,11 @@ use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
 use kube::{Api, Resource};
 
+use super::disruptions::Disruptions;
 use super::lease::Leadership;
 use super::load::Loader;
 use super::metrics::Metrics;
+use super::watches::Watches;
 use crate::api::{Build, BuildRun, BuildSpec};
 use crate::plan::Settings;
 
@@ -26,7 +28,9 @@ pub struct Context {
     pub builds: Store<DeserializeGuard<Build>>,
     /// All runs as they were seen last.
     pub runs: Store<DeserializeGuard<BuildRun>>,
-    /// Builds as they were when the pods of runs were made that have no status yet, by the runs' uids.
+    /// Pods that the cluster takes away.
+    pub disruptions: Disruptions,
+    /// Builds as they were when this process made the pods of runs that have no status yet, by the runs' uids.
     specs: Mutex<BTreeMap<String, BuildSpec>>,
 }
 
@@ -37,10 +41,12 @@ impl Context {
         leadership: Leadership,
         recorder: Recorder,
         metrics: Arc<Metrics>,
-        (builds, runs): (Store<DeserializeGuard<Build>>, Store<DeserializeGuard<BuildRun>>),
+        watches: &Watches,
     ) -> Self {
+        let (builds, runs) = watches.stores();
+        let disruptions = watches.disruptions();
         let specs = Mutex::default();
-        Self { loader, settings, leadership, recorder, metrics, builds, runs, specs }
+        Self { loader, settings, leadership, recorder, metrics, builds, runs, disruptions, specs }
     }
 
     /// Objects of one namespace.

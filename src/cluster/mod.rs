@@ -6,6 +6,7 @@
 mod build;
 mod build_run;
 mod context;
+mod disruptions;
 mod error;
 mod image_commands;
 pub mod install;
@@ -140,9 +141,8 @@ async fn lead(
         insecure_registries: controlling.insecure_registries.clone(),
     };
     let watches = watches::Watches::of(&client);
-    let stores = watches.stores();
     let settings = controlling.settings.clone();
-    let context = Context::new(loader, settings, leadership, recorder, metrics, stores);
+    let context = Context::new(loader, settings, leadership, recorder, metrics, &watches);
     let run = watches.run(Arc::new(context), controlling);
     tokio::select! {
         () = run => Ok(()),

@@ -12,7 +12,9 @@ use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt as _};
 use tracing::Instrument as _;
 
+use super::build_run::POD_ANNOTATION;
 use super::context::Context;
+use super::disruptions::Disruptions;
 use super::error::ClusterError;
 use super::lease::{Chain, within};
 use super::metrics::{BUILD_CONTROLLER, BUILD_RUN_CONTROLLER};
@@ -30,14 +32,28 @@ const RUN_LABEL: &str = "buildrun.shipwright.io/name";
 pub struct Watches {
     builds: Controller<DeserializeGuard<Build>>,
     runs: Controller<DeserializeGuard<BuildRun>>,
+    disruptions: Disruptions,
 }
 
 impl Watches {
     pub fn of(client: &Client) -> Self {
         let everything = watcher::Config::default;
         let pods = everything().labels(RUN_LABEL);
-        let runs = Controller::new(Api::all(client.clone()), everything())
-            .owns(Api::<Pod>::all(client.clone()), pods);
+        let runs: Controller<DeserializeGuard<BuildRun>> =
+            Controller::new(Api::all(client.clone()), everything());
+        let disruptions = Disruptions::default();
+        let (noted, of_pod) = (disruptions.clone(), runs.store());
+        let runs = runs.watches(Api::<Pod>::all(client.clone()), pods, move |pod| {
+            let namespace = pod.namespace();
+            let mut owners = pod.owner_references().iter();
+            let run = owners
+                .find_map(|owner| ObjectRef::from_owner_ref(namespace.as_deref(), owner, ()))?;
+            let known = of_pod.get(&run)?;
+            if known.0.as_ref().is_ok_and(|known| waits_for(known, &pod)) {
+                noted.note(&pod);
+            }
+            Some(run)
+        });
         let builds = Controller::new(Api::all(client.clone()), everything());
         let store = builds.store();
         let (of_secret, of_strategy, of_cluster_strategy) = (store.clone(), store.clone(), store);
@@ -66,7 +82,12 @@ impl Watches {
                 own.name == name && own.kind.as_deref() == Some(ClusterBuildStrategy::KIND)
             })
         });
-        Self { builds, runs }
+        Self { builds, runs, disruptions }
+    }
+
+    /// The pods that the cluster takes away, as they are seen.
+    pub fn disruptions(&self) -> Disruptions {
+        self.disruptions.clone()
     }
 
     /// What was seen last of Builds and runs.
@@ -76,7 +97,7 @@ impl Watches {
 
     /// Reconciles for as long as it is awaited.
     pub async fn run(self, context: Arc<Context>, controlling: &Controlling) {
-        let Self { builds, runs } = self;
+        let Self { builds, runs, .. } = self;
         let Controlling { builds: builds_at_once, build_runs: runs_at_once, .. } = *controlling;
         let longest = controlling.longest_reconcile;
         context.metrics.may_reconcile(BUILD_CONTROLLER, builds_at_once);
@@ -137,6 +158,10 @@ fn tell(error: Option<controller::Error<ClusterError, watcher::Error>>) {
     if let Some(controller::Error::QueueError(error)) = error {
         tracing::warn!(error = %Chain(&error), "cannot watch; trying again");
     }
+}
+
+fn waits_for(run: &BuildRun, pod: &Pod) -> bool {
+    !run.is_done() && run.annotations().get(POD_ANNOTATION) == pod.metadata.name.as_ref()
 }
 
 /// The Builds that have to be judged again.

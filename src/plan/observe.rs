@@ -14,6 +14,7 @@ use slipway_step::protocol::results::{self, Report};
 use super::go_quote::go_quote;
 use super::loaded::DEFAULT_NAMESPACE;
 use super::pod::SUPPORTING_STEPS_ANNOTATION;
+use super::replacement::is_lost;
 use super::reports;
 use crate::api::{
     BuildRun, BuildRunStatus, Condition, FALSE, FailedAt, FailureDetails, Nanoseconds, SUCCEEDED,
@@ -172,7 +173,9 @@ fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
             details: None,
             next: Next::Finished,
         },
-        "Failed" => failure(seen, pod),
+        // Nobody may be left on its node who would end it.
+        _ if is_lost(pod) => gone(seen, now),
+        "Failed" => failure(seen, pod, now),
         phase => {
             let going = stuck(seen, pod)
                 .or_else(|| left_behind(seen, pod, now))
@@ -299,11 +302,11 @@ fn left_behind(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Option<Standing> {
     if left.is_positive() {
         return Some(going(pod, phase(pod)).then(Next::Again(left)));
     }
-    Some(failure(seen, pod).then(Next::EndPod))
+    Some(failure(seen, pod, now).then(Next::EndPod))
 }
 
 /// Why a pod failed, or is about to.
-fn failure(seen: &Seen<'_>, pod: &Pod) -> Standing {
+fn failure(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Standing {
     let status = pod.status.as_ref();
     let pod_reason = status.and_then(|status| status.reason.as_deref()).unwrap_or_default();
     let pod_message = status.and_then(|status| status.message.clone()).unwrap_or_default();
@@ -324,6 +327,10 @@ fn failure(seen: &Seen<'_>, pod: &Pod) -> Standing {
         "DeadlineExceeded" if seen.buildrun.spec.is_canceled() => return canceled(),
         "DeadlineExceeded" => return timed_out(seen),
         _ => {}
+    }
+    // Its steps were told to end.
+    if pod.metadata.deletion_timestamp.is_some() {
+        return gone(seen, now);
     }
     if let Some(standing) = init_failure(pod) {
         return standing;

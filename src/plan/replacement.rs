@@ -16,20 +16,20 @@ pub fn attempt(run: &BuildRun) -> u32 {
     written.and_then(|attempt| attempt.parse().ok()).unwrap_or(0)
 }
 
-/// The attempt that follows the loss of this pod; nothing where it is not lost, or is not replaced.
-pub fn next_attempt(
-    run: &BuildRun,
-    build: Option<&BuildSpec>,
-    pod: &Pod,
-    most: u32,
-) -> Option<u32> {
+/// The attempt that follows the loss of this run's pod; nothing where the run has none left.
+pub fn next_attempt(run: &BuildRun, build: Option<&BuildSpec>, most: u32) -> Option<u32> {
     let next = attempt(run) + 1;
-    (is_lost(pod) && !run.spec.is_canceled() && next <= most && !needs_its_source(run, build))
-        .then_some(next)
+    (!run.spec.is_canceled() && next <= most && !needs_its_source(run, build)).then_some(next)
 }
 
-/// Drained, preempted, or its node is gone.
-fn is_lost(pod: &Pod) -> bool {
+/// Drained, preempted, or its node is gone, before it had succeeded.
+pub fn is_lost(pod: &Pod) -> bool {
+    let failed = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed");
+    is_disrupted(pod) && (failed || pod.metadata.deletion_timestamp.is_some())
+}
+
+/// The cluster is about to take it away: if it is gone, it is lost.
+pub fn is_disrupted(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return false };
     let disrupted = status.conditions.iter().flatten().any(|condition| {
         condition.type_ == "DisruptionTarget"
@@ -37,9 +37,7 @@ fn is_lost(pod: &Pod) -> bool {
             // So says the kubelet that ends a pod for what the pod did.
             && condition.reason.as_deref() != Some("TerminationByKubelet")
     });
-    let ends =
-        pod.metadata.deletion_timestamp.is_some() || status.phase.as_deref() == Some("Failed");
-    disrupted && ends
+    disrupted && status.phase.as_deref() != Some("Succeeded")
 }
 
 /// What was uploaded, or removed after it was pulled, cannot be had once more.
@@ -87,12 +85,17 @@ mod tests {
         let condition = json!({ "type": "DisruptionTarget", "status": "True", "reason": reason });
         let mut pod = json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" },
             "status": { "phase": "Running", "conditions": [condition] } });
-        let lost = |pod: &Value| {
+        let next = |pod: &Value| {
             let pod: Pod = serde_json::from_value(pod.clone()).expect("decodes");
-            next_attempt(&run, Some(&build), &pod, 2)
+            is_lost(&pod).then(|| next_attempt(&run, Some(&build), 2)).flatten()
         };
-        assert_eq!(lost(&pod), expected);
+        assert_eq!(next(&pod), expected);
+        pod["status"]["phase"] = "Succeeded".into();
+        assert_eq!(next(&pod), None, "it has done its work");
         pod["metadata"] = json!({});
-        assert_eq!(lost(&pod), None, "it goes on");
+        pod["status"]["phase"] = "Running".into();
+        assert_eq!(next(&pod), None, "it goes on");
+        pod["status"]["phase"] = "Failed".into();
+        assert_eq!(next(&pod), expected, "its node is gone");
     }
 }
