@@ -45,7 +45,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Bytes that the API server takes as the note of an event.
 const MAX_NOTE: usize = 1024;
 /// How soon a pod is asked for again that a quota did not allow.
-const QUOTA_RETRY: Duration = Duration::from_mins(1);
+const QUOTA_RETRY: Duration = Duration::from_secs(10);
 
 /// Brings one run forward.
 pub async fn reconcile(
