@@ -16,6 +16,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use super::error::{Asked as _, ClusterError};
+use super::reads::Reads;
 use crate::api::{
     Build, BuildRun, BuildSpec, BuildStrategy, ClusterBuildStrategy, Strategy, StrategyRef,
 };
@@ -39,6 +40,8 @@ pub struct Loader {
     pub client: Client,
     /// Registries that are asked about images without TLS, or with any certificate.
     pub insecure_registries: Vec<String>,
+    /// Reads that are under way.
+    pub reads: Reads,
 }
 
 impl Loader {
@@ -89,7 +92,7 @@ impl Loader {
             }
             ClusterBuildStrategy::KIND => {
                 let api = Api::<DeserializeGuard<ClusterBuildStrategy>>::all(self.client.clone());
-                let found = get(&api, ClusterBuildStrategy::KIND, name).await?;
+                let found = self.get(&api, ClusterBuildStrategy::KIND, "", name).await?;
                 Some(
                     found.map_or(Presence::Absent, |found| {
                         Presence::Found(Strategy::Cluster(found))
@@ -111,10 +114,36 @@ impl Loader {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + DeserializeOwned
             + Clone
-            + Debug,
+            + Debug
+            + Send
+            + Sync
+            + 'static,
     {
         let api = Api::<DeserializeGuard<K>>::namespaced(self.client.clone(), namespace);
-        get(&api, kind, name).await
+        self.get(&api, kind, namespace, name).await
+    }
+
+    async fn get<K>(
+        &self,
+        api: &Api<DeserializeGuard<K>>,
+        kind: &'static str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<K>, ClusterError>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+    {
+        let found = self.reads.share(namespace, name, api.get_opt(name)).await;
+        let found = found.asked(|| format!("get {kind} {name}"))?;
+        found
+            .map(|DeserializeGuard(read)| {
+                read.map_err(|invalid| ClusterError::Unreadable {
+                    kind,
+                    name: name.into(),
+                    message: invalid.error,
+                })
+            })
+            .transpose()
     }
 
     async fn rest(
@@ -166,7 +195,10 @@ impl Loader {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + DeserializeOwned
             + Clone
-            + Debug,
+            + Debug
+            + Send
+            + Sync
+            + 'static,
     {
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
         let kind = K::kind(&());
@@ -174,7 +206,10 @@ impl Loader {
             let found = match name.as_str() {
                 // No object is called so.
                 "" => None,
-                name => api.get_opt(name).await.asked(|| format!("get {kind} {name}"))?,
+                name => {
+                    let found = self.reads.share(namespace, name, api.get_opt(name)).await;
+                    found.asked(|| format!("get {kind} {name}"))?
+                }
             };
             Ok::<_, ClusterError>((
                 name,
@@ -188,8 +223,10 @@ impl Loader {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         let ranges = Api::<LimitRange>::namespaced(self.client.clone(), name);
         let everything = ListParams::default();
-        let (namespace, ranges) =
-            futures_util::join!(namespaces.get_metadata_opt(name), ranges.list(&everything));
+        let (namespace, ranges) = futures_util::join!(
+            self.reads.share("", name, namespaces.get_metadata_opt(name)),
+            self.reads.share(name, "", ranges.list(&everything)),
+        );
         let namespace = namespace.asked(|| format!("get Namespace {name}"))?;
         let ranges = ranges.asked(|| "list LimitRanges".into())?;
         let enforces = namespace
@@ -212,26 +249,6 @@ impl Loader {
         }
         Ok(NamespaceFacts { enforces, minimum_requests })
     }
-}
-
-async fn get<K>(
-    api: &Api<DeserializeGuard<K>>,
-    kind: &'static str,
-    name: &str,
-) -> Result<Option<K>, ClusterError>
-where
-    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
-{
-    let found = api.get_opt(name).await.asked(|| format!("get {kind} {name}"))?;
-    found
-        .map(|DeserializeGuard(read)| {
-            read.map_err(|invalid| ClusterError::Unreadable {
-                kind,
-                name: name.into(),
-                message: invalid.error,
-            })
-        })
-        .transpose()
 }
 
 fn present<T>(found: Option<T>) -> Presence<T> {

@@ -14,6 +14,7 @@ mod lease;
 mod load;
 mod metrics;
 mod pod;
+mod reads;
 mod retention;
 mod server;
 mod status;
@@ -34,6 +35,7 @@ use context::Context;
 use lease::{Candidate, Leadership};
 use load::Loader;
 use metrics::Metrics;
+use reads::Reads;
 
 pub use error::ClusterError;
 pub use lease::{Chain, Election};
@@ -139,6 +141,7 @@ async fn lead(
     let loader = Loader {
         client: client.clone(),
         insecure_registries: controlling.insecure_registries.clone(),
+        reads: Reads::default(),
     };
     let watches = watches::Watches::of(&client);
     let settings = controlling.settings.clone();
