@@ -418,7 +418,8 @@ fn is_final(status: &BuildRunStatus) -> bool {
     status.succeeded().is_some_and(|condition| condition.status != UNKNOWN)
 }
 
-fn grace_left(pod: Option<&Pod>, now: Timestamp) -> Option<SignedDuration> {
+/// How long a pod may still wait before its run says so.
+pub fn grace_left(pod: Option<&Pod>, now: Timestamp) -> Option<SignedDuration> {
     let created = pod?.metadata.creation_timestamp.as_ref()?.0;
     Some(PENDING_GRACE - now.duration_since(created)).filter(|left| *left > SignedDuration::ZERO)
 }

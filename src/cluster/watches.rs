@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, join};
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::jiff::Timestamp;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -44,15 +45,11 @@ impl Watches {
         let disruptions = Disruptions::default();
         let (noted, of_pod) = (disruptions.clone(), runs.store());
         let runs = runs.watches(Api::<Pod>::all(client.clone()), pods, move |pod| {
-            let namespace = pod.namespace();
-            let mut owners = pod.owner_references().iter();
-            let run = owners
-                .find_map(|owner| ObjectRef::from_owner_ref(namespace.as_deref(), owner, ()))?;
-            let known = of_pod.get(&run)?;
-            if known.0.as_ref().is_ok_and(|known| waits_for(known, &pod)) {
+            let run = run_of(&pod)?;
+            if of_pod.get(&run)?.0.as_ref().is_ok_and(|known| waits_for(known, &pod)) {
                 noted.note(&pod);
             }
-            Some(run)
+            (!only_waits(&pod, Timestamp::now())).then_some(run)
         });
         let builds = Controller::new(Api::all(client.clone()), everything());
         let store = builds.store();
@@ -160,8 +157,23 @@ fn tell(error: Option<controller::Error<ClusterError, watcher::Error>>) {
     }
 }
 
+fn run_of(pod: &Pod) -> Option<ObjectRef<DeserializeGuard<BuildRun>>> {
+    let namespace = pod.namespace();
+    let mut owners = pod.owner_references().iter();
+    owners.find_map(|owner| ObjectRef::from_owner_ref(namespace.as_deref(), owner, ()))
+}
+
 fn waits_for(run: &BuildRun, pod: &Pod) -> bool {
     !run.is_done() && run.annotations().get(POD_ANNOTATION) == pod.metadata.name.as_ref()
+}
+
+/// Whether a pod waits for a node and nothing else: its run looks again by itself once that is worth a word, and what the scheduler says
+/// until then would be a look for nothing.
+fn only_waits(pod: &Pod, now: Timestamp) -> bool {
+    let is_accepted = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    let is_ending = pod.metadata.deletion_timestamp.is_some();
+    let waits = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Pending");
+    waits && !is_accepted && !is_ending && build_run::grace_left(Some(pod), now).is_some()
 }
 
 /// The Builds that have to be judged again.
@@ -179,4 +191,41 @@ fn names_secret(build: &Build, name: &str) -> bool {
     let git = source.and_then(|source| source.git.as_ref()?.clone_secret.as_deref());
     let oci = source.and_then(|source| source.oci_artifact.as_ref()?.pull_secret.as_deref());
     [git, oci, build.spec.output.push_secret.as_deref()].contains(&Some(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::SignedDuration;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn wakes(age: i64, spec: &Value, phase: &str, deleted: bool) -> bool {
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let owner = json!({
+            "apiVersion": "shipwright.io/v1beta1", "kind": "BuildRun", "name": "app", "uid": "1", "controller": true,
+        });
+        let mut metadata = json!({
+            "name": "app-12345-pod", "namespace": "team", "ownerReferences": [owner],
+            "creationTimestamp": (now - SignedDuration::from_secs(age)).to_string(),
+        });
+        if deleted {
+            metadata["deletionTimestamp"] = now.to_string().into();
+        }
+        let pod = json!({ "metadata": metadata, "spec": spec, "status": { "phase": phase } });
+        let pod = serde_json::from_value(pod).unwrap();
+        assert_eq!(run_of(&pod), Some(ObjectRef::new("app").within("team")));
+        !only_waits(&pod, now)
+    }
+
+    #[test]
+    fn a_pod_wakes_its_run_unless_it_only_waits_for_a_node() {
+        let waiting = json!({ "containers": [] });
+        let accepted = json!({ "containers": [], "nodeName": "one" });
+        assert!(!wakes(1, &waiting, "Pending", false));
+        assert!(wakes(11, &waiting, "Pending", false));
+        assert!(wakes(1, &waiting, "Pending", true));
+        assert!(wakes(1, &waiting, "Failed", false));
+        assert!(wakes(1, &accepted, "Pending", false));
+    }
 }
