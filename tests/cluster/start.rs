@@ -77,7 +77,7 @@ fn five_steps_start_nearly_as_fast_as_one_container() {
     assert!(more <= MOST, "{more:?}");
 }
 
-fn median(times: impl Iterator<Item = Duration>) -> Duration {
+pub fn median(times: impl Iterator<Item = Duration>) -> Duration {
     let mut times: Vec<_> = times.collect();
     times.sort();
     times[times.len() / 2]

@@ -3,10 +3,12 @@
 //! Invariant: the program that runs is that of the image imported last; it starts anew once in a run of the tests, and stays afterwards.
 
 mod api_server;
+mod burst;
 mod disturbed;
+mod ended;
 mod ended_early;
 mod heals;
-mod ended;
+mod idle;
 mod images;
 mod install;
 mod killed;
@@ -26,6 +28,7 @@ mod waiting;
 use std::io::{BufRead as _, Seek as _, SeekFrom};
 use std::sync::OnceLock;
 
+use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use slipway::cluster::install::{NAME, NAMESPACE};
 
@@ -42,7 +45,7 @@ pub struct Controller {
 impl Controller {
     pub fn installed() -> Self {
         let audit_begin = *AUDIT_BEGIN.get_or_init(|| {
-            let begin = std::fs::metadata(variable("SLIPWAY_AUDIT_LOG")).unwrap().len();
+            let begin = audit_end();
             install();
             begin
         });
@@ -55,23 +58,29 @@ impl Controller {
     }
 }
 
+/// Where the audit log ends now.
+fn audit_end() -> u64 {
+    std::fs::metadata(variable("SLIPWAY_AUDIT_LOG")).unwrap().len()
+}
+
 /// What the controller's account asked of the API server since the audit log was so long.
 fn requests_since(begin: u64) -> Vec<Request> {
+    let account = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
+    let mut requests = requests_with(begin, &account);
+    requests.retain(Request::is_of_controller);
+    requests
+}
+
+/// What anybody asked of the API server since then, in lines that hold the text.
+fn requests_with(begin: u64, text: &str) -> Vec<Request> {
     let mut log = std::fs::File::open(variable("SLIPWAY_AUDIT_LOG")).unwrap();
     let length = log.metadata().unwrap().len();
     assert!(begin <= length, "the audit log is another one than at the beginning");
     log.seek(SeekFrom::Start(begin)).unwrap();
-    let account = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
-    let mut requests = Vec::new();
-    for line in std::io::BufReader::new(log).lines() {
-        let line = line.unwrap();
-        // The last line may still be on its way.
-        if line.contains(&account) && line.ends_with('}') {
-            let request: Request = serde_json::from_str(&line).unwrap();
-            requests.extend(Some(request).filter(|request| request.user.username == account));
-        }
-    }
-    requests
+    let lines = std::io::BufReader::new(log).lines().map(Result::unwrap);
+    // The last line may still be on its way.
+    let lines = lines.filter(|line| line.contains(text) && line.ends_with('}'));
+    lines.map(|line| serde_json::from_str(&line).unwrap()).collect()
 }
 
 impl Drop for Controller {
@@ -88,6 +97,10 @@ impl Drop for Controller {
 pub struct Request {
     user: User,
     verb: String,
+    #[serde(rename = "requestReceivedTimestamp")]
+    began: Timestamp,
+    #[serde(rename = "stageTimestamp")]
+    ended: Timestamp,
     #[serde(default)]
     object_ref: Object,
     #[serde(default)]
@@ -115,6 +128,10 @@ struct Annotations {
 }
 
 impl Request {
+    fn is_of_controller(&self) -> bool {
+        self.user.username == format!("system:serviceaccount:{NAMESPACE}:{NAME}")
+    }
+
     /// Whether no role allowed it. A quota or PodSecurity refuses what a role allows.
     pub fn is_forbidden(&self) -> bool {
         self.annotations.decision == "forbid"
