@@ -303,7 +303,7 @@ fn run(controlling: Controlling) -> Result<Exit, Error> {
                 _ = terminate.recv() => {}
             }
         };
-        cluster::control(controlling, stop).await?;
+        Box::pin(cluster::control(controlling, stop)).await?;
         Ok(Exit::Done)
     })
 }

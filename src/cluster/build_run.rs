@@ -117,6 +117,8 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
             context.metrics.pod_made(&with_build_spec(run, spec), &pod);
             return Ok(Action::requeue(PENDING_GRACE.unsigned_abs()));
         }
+        // Each write wakes the run: it is told once, whatever else is used meanwhile.
+        Creation::Quota { .. } if waits_for_quota(&run) => return Ok(Action::requeue(QUOTA_RETRY)),
         Creation::Quota { message } => {
             let status =
                 BuildRunStatus { build_spec: spec, ..run.status.clone().unwrap_or_default() };
@@ -127,6 +129,10 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
         Creation::Refused { reason, message } => (reason, message),
     };
     fail(context, &run, spec, reason, message).await
+}
+
+fn waits_for_quota(run: &BuildRun) -> bool {
+    run.succeeded().is_some_and(|condition| condition.reason == reasons::EXCEEDED_RESOURCE_QUOTA)
 }
 
 /// The run as it is once its status has been written, as far as figures go.
@@ -175,9 +181,9 @@ async fn claim(
         let labels = claimed.labels_mut();
         labels.insert(BUILD_LABEL.into(), build.name_any());
         labels.insert("build.shipwright.io/generation".into(), generation);
-        let owner = retention::owner(build);
-        if retention::owns_its_runs(build) && !run.owner_references().contains(&owner) {
-            claimed.owner_references_mut().push(owner);
+        let is_owned = run.owner_references().iter().any(|owner| retention::is_build(owner, build));
+        if retention::owns_its_runs(build) && !is_owned {
+            claimed.owner_references_mut().push(retention::owner(build));
         }
     }
     if let Some(name) = pod {

@@ -4,6 +4,7 @@
 //! absent, and the run is refused for it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
@@ -15,6 +16,8 @@ use super::lease::Chain;
 use super::load::Loader;
 use crate::plan::{ImageCommand, Presence};
 
+/// How long a registry may take, with all that is asked again.
+const PATIENCE: Duration = Duration::from_secs(15);
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
 impl Loader {
@@ -76,11 +79,13 @@ impl Loader {
         // What asks a registry stays on one thread.
         let runtime = tokio::runtime::Handle::current();
         let asked = tokio::task::spawn_blocking(move || {
-            runtime.block_on(async {
+            let asked = async {
                 Registry::connect(reference, credentials, is_insecure).await?.config().await
-            })
+            };
+            runtime.block_on(tokio::time::timeout(PATIENCE, asked))
         });
         let config = asked.await.map_err(|error| error.to_string())?;
+        let config = config.map_err(|_| format!("no answer in {} s", PATIENCE.as_secs()))?;
         let config = config.map_err(|error| Chain(&error).to_string())?;
         let config = config.ok_or("it has no configuration for Linux")?;
         let config: Value = serde_json::from_slice(&config).map_err(|error| error.to_string())?;

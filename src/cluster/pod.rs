@@ -71,6 +71,7 @@ fn is_final(response: &Status) -> bool {
         "not yet ready to handle request",
         "cannot create resource \"pods\"",
         "cannot find RESTMapping",
+        "error looking up service account",
     ];
     response.code < 500
         && ![401, 404, 408, 409, 429].contains(&response.code)

@@ -92,7 +92,7 @@ pub fn owner(build: &Build) -> OwnerReference {
     }
 }
 
-fn is_build(owner: &OwnerReference, build: &Build) -> bool {
+pub fn is_build(owner: &OwnerReference, build: &Build) -> bool {
     owner.kind == Build::KIND && Some(&owner.name) == build.metadata.name.as_ref()
 }
 

@@ -10,6 +10,7 @@ use super::super::documents::{output, push_secret, sample, tls_output};
 use super::super::harness::{Namespace, kubectl, run};
 use super::super::steps::{run_of, shell};
 use super::Controller;
+use super::disturbed::put_back;
 use super::ended_early::{assert_writes, busy, pod_of};
 use super::told::{collect, condition, ended_run, event, object};
 
@@ -44,13 +45,13 @@ impl ClusterStrategy {
 
 impl Drop for ClusterStrategy {
     fn drop(&mut self) {
-        run(kubectl(&["delete", "clusterbuildstrategy", &self.0]), "");
+        put_back(|| drop(run(kubectl(&["delete", "clusterbuildstrategy", &self.0]), "")));
     }
 }
 
 #[test]
 fn a_build_is_judged_again_when_what_it_names_comes_or_goes() {
-    Controller::installed();
+    let _controller = Controller::installed();
     let namespace = Namespace::new("heals");
     let own = namespace.name();
     let of = |name: &str, strategy: Value, source: Value| {
@@ -107,7 +108,7 @@ fn a_build_is_judged_again_when_what_it_names_comes_or_goes() {
 
 #[test]
 fn a_build_that_is_written_in_the_run() {
-    Controller::installed();
+    let _controller = Controller::installed();
     let namespace = Namespace::new("embedded");
     let mut strategy = sample("hello").strategy;
     let spec = &mut strategy["spec"];
@@ -192,7 +193,7 @@ fn an_account_for_one_run() {
 
 #[test]
 fn an_account_that_has_the_name_of_the_run_stays() {
-    Controller::installed();
+    let _controller = Controller::installed();
     let namespace = Namespace::new("same-account");
     namespace.kubectl(&["create", "serviceaccount", "run"]);
     let documents = run_of(&[shell("build", "true")]);
