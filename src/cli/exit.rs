@@ -18,7 +18,7 @@ pub enum Exit {
 }
 
 /// Printed below the help.
-pub const HELP: &str = "Exit codes: 0 done, 1 build failed, or a bad setting of the controller, 2 refused (also unreadable or invalid YAML), 3 environment, 64 usage";
+pub const HELP: &str = "Exit codes: 0 done, 1 build failed, 2 refused (also unreadable or invalid YAML), 3 environment, 64 usage; a bad setting ends the controller with 1";
 
 impl Exit {
     /// The number for the system.

@@ -29,12 +29,11 @@ pub async fn reconcile(
     if build.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let refusal = match context.loader.run(&run_of(build), Lookup::Nothing).await {
-        Ok(loaded) => {
-            let refusals = validate_build(build, &loaded, &context.settings);
-            refusals.into_iter().next().map(|refusal| (refusal.reason, refusal.message))
-        }
-        Err(error) => Some(error.unreadable().ok_or(error)?),
+    // A Build may be seen before its runs are.
+    context.runs.wait_until_ready().await.map_err(|_| ClusterError::NotLeading)?;
+    let refusal = match retention::obstacle(&context, build) {
+        Some(message) => Some((reasons::SET_OWNER_REFERENCE_FAILED, message)),
+        None => Box::pin(refusal(&context, build)).await?,
     };
     let (registered, reason, message) = match refusal {
         Some((reason, message)) => (FALSE, reason, message),
@@ -45,13 +44,31 @@ pub async fn reconcile(
         reason: Some(reason.into()),
         message: Some(message),
     };
-    status::of_build(&context, build, &status).await?;
+    if build.status.as_ref() != Some(&status) {
+        // This very change wakes the Build again: once is counted, and its runs are looked after then.
+        status::of_build(&context, build, &status).await?;
+        return Ok(Action::await_change());
+    }
     if registered == TRUE {
         context.metrics.build_registered(build);
     }
     retention::own(&context, build).await?;
     retention::limit(&context, build).await?;
     Ok(Action::await_change())
+}
+
+/// The first reason why the Build cannot be run, as its status says it.
+async fn refusal(
+    context: &Context,
+    build: &Build,
+) -> Result<Option<(&'static str, String)>, ClusterError> {
+    match context.loader.run(&run_of(build), Lookup::Nothing).await {
+        Ok(loaded) => {
+            let refusals = validate_build(build, &loaded, &context.settings);
+            Ok(refusals.into_iter().next().map(|refusal| (refusal.reason, refusal.message)))
+        }
+        Err(error) => error.unreadable().ok_or(error).map(Some),
+    }
 }
 
 /// A Build is judged as a run of it would be that says nothing of its own.

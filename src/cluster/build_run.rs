@@ -28,6 +28,7 @@ use crate::api::{
     BuildRun, BuildRunStatus, BuildSpec, Condition, FALSE, Nanoseconds, SUCCEEDED, UNKNOWN, reasons,
 };
 use crate::plan::replacement::{ATTEMPT_ANNOTATION, is_lost, next_attempt};
+use crate::plan::retain::{is_build, owns_its_runs};
 use crate::plan::{
     Event, Expansion, Next, Presence, Refusal, Roots, Seen, expand, observe, validate,
 };
@@ -181,8 +182,8 @@ async fn claim(
         let labels = claimed.labels_mut();
         labels.insert(BUILD_LABEL.into(), build.name_any());
         labels.insert("build.shipwright.io/generation".into(), generation);
-        let is_owned = run.owner_references().iter().any(|owner| retention::is_build(owner, build));
-        if retention::owns_its_runs(build) && !is_owned {
+        let is_owned = run.owner_references().iter().any(|owner| is_build(owner, build));
+        if owns_its_runs(build) && !is_owned {
             claimed.owner_references_mut().push(retention::owner(build));
         }
     }
@@ -279,8 +280,9 @@ async fn fail(
     };
     let status = with_condition(status, FALSE, reason, message.clone());
     pod::remove_account(context, run).await?;
-    status::of_run(context, run, &status).await?;
-    tell(context, run, &Event { warning: true, reason, message }).await;
+    if status::of_run(context, run, &status).await?.is_some() {
+        tell(context, run, &Event { warning: true, reason, message }).await;
+    }
     Ok(Action::await_change())
 }
 
@@ -310,12 +312,11 @@ async fn follow(
     let now = Timestamp::now();
     let uid = run.uid().unwrap_or_default();
     let mut known = run.clone();
-    if known.status.as_ref().is_none_or(|status| status.build_spec.is_none()) {
-        let spec = match context.recall(&uid) {
-            Some(spec) => Some(spec),
-            None => current_spec(context, run).await?,
-        };
-        known.status.get_or_insert_default().build_spec = spec;
+    // What the pod was made of counts: an earlier try may have told of an earlier Build.
+    if let Some(spec) = context.recall(&uid) {
+        known.status.get_or_insert_default().build_spec = Some(spec);
+    } else if known.status.as_ref().is_none_or(|status| status.build_spec.is_none()) {
+        known.status.get_or_insert_default().build_spec = current_spec(context, run).await?;
     }
     let timeout = timeout(&known);
     let namespace = run.namespace().unwrap_or_default();
@@ -345,8 +346,13 @@ async fn follow(
         let sooner = if let Next::Again(again) = verdict.next { again.min(left) } else { left };
         return Ok(Action::requeue(sooner.unsigned_abs()));
     }
-    status::of_run(context, run, &verdict.status).await?;
+    let is_new = run.status.as_ref() != Some(&verdict.status);
+    let is_there = status::of_run(context, run, &verdict.status).await?.is_some();
     context.forget(&uid);
+    if is_new && !is_there {
+        context.disruptions.forget(&namespace, pod_name);
+        return Ok(Action::await_change());
+    }
     let written = BuildRun { status: Some(verdict.status.clone()), ..run.clone() };
     if !has_started(run) {
         context.metrics.started(&written);

@@ -1,6 +1,6 @@
 //! What every reconciler stands on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::NamespaceResourceScope;
@@ -16,6 +16,9 @@ use super::metrics::Metrics;
 use super::watches::Watches;
 use crate::api::{Build, BuildRun, BuildSpec};
 use crate::plan::Settings;
+
+/// So many remembered Builds are worth a look at who still needs them.
+const MANY: usize = 256;
 
 /// One controller's settings, ways and memory.
 pub struct Context {
@@ -60,7 +63,15 @@ impl Context {
 
     /// Remembers the Build of a run until its status has it.
     pub fn remember(&self, uid: &str, spec: BuildSpec) {
-        self.specs.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), spec);
+        let mut specs = self.specs.lock().unwrap_or_else(PoisonError::into_inner);
+        if specs.len() >= MANY {
+            // Runs may be deleted before they have a status.
+            let runs = self.runs.state();
+            let known: BTreeSet<_> =
+                runs.iter().filter_map(|run| run.meta().uid.as_ref()).collect();
+            specs.retain(|uid, _| known.contains(uid));
+        }
+        specs.insert(uid.to_owned(), spec);
     }
 
     /// What was remembered, if this process made the pod.

@@ -39,18 +39,30 @@ impl Reads {
     {
         let key = (TypeId::of::<T>(), namespace.to_owned(), name.to_owned());
         let turns = Arc::clone(self.turns().entry(key.clone()).or_default());
+        let asking = Asking { reads: self, key, turns };
         // A future is as large as all that it may hold, and is moved about.
-        let answer = turns.take(Box::pin(ask)).await;
-        let mut all = self.turns();
-        // The map's and this one: nobody else waits for it, and nobody can begin to meanwhile.
-        if Arc::strong_count(&turns) == 2 {
-            all.remove(&key);
-        }
-        answer
+        asking.turns.take(Box::pin(ask)).await
     }
 
     fn turns(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Turns>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who asks, to the end or until they are dropped.
+struct Asking<'a> {
+    reads: &'a Reads,
+    key: Key,
+    turns: Arc<Turns>,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut all = self.reads.turns();
+        // The map's and this one: nobody else waits for it, and nobody can begin to meanwhile.
+        if Arc::strong_count(&self.turns) == 2 {
+            all.remove(&self.key);
+        }
     }
 }
 
@@ -126,6 +138,15 @@ mod tests {
         // The one whose request failed hears of it; the others ask again, together.
         assert_eq!(during, [Err("trouble".to_owned()), Ok(3), Ok(3)]);
         assert_eq!(server.asked.load(Ordering::SeqCst), 3);
+        assert!(reads.turns().is_empty());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_a_question_that_was_given_up() {
+        let reads = Reads::default();
+        let never = std::future::pending::<Result<u32, String>>();
+        let asked = reads.share("team", "app", never);
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, asked).await.is_err());
         assert!(reads.turns().is_empty());
     }
 

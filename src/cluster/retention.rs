@@ -15,7 +15,7 @@ use super::context::Context;
 use super::error::{Asked as _, ClusterError};
 use super::status::MANAGER;
 use crate::api::{API_VERSION, Build, BuildRun};
-use crate::plan::retain::{due, surplus};
+use crate::plan::retain::{due, is_build, other_controller, owns_its_runs, surplus};
 
 /// Label of a run with the name of its Build.
 pub const BUILD_LABEL: &str = "build.shipwright.io/name";
@@ -47,13 +47,19 @@ pub async fn limit(context: &Context, build: &Build) -> Result<(), ClusterError>
     Ok(())
 }
 
+/// What keeps a Build from owning its runs, as its status says it.
+pub fn obstacle(context: &Context, build: &Build) -> Option<String> {
+    let runs = runs_of(context, build);
+    runs.iter().find_map(|run| other_controller(build, run)).map(|(_, message)| message)
+}
+
 /// Lets a Build own its runs, or not, as it says.
 pub async fn own(context: &Context, build: &Build) -> Result<(), ClusterError> {
     let owns = owns_its_runs(build);
     for run in runs_of(context, build) {
         let known = run.owner_references();
         let is_owned = known.iter().any(|owner| is_build(owner, build));
-        if is_owned == owns {
+        if is_owned == owns || other_controller(build, &run).is_some() {
             continue;
         }
         let others = known.iter().filter(|owner| !is_build(owner, build)).cloned();
@@ -75,11 +81,6 @@ pub async fn own(context: &Context, build: &Build) -> Result<(), ClusterError> {
     Ok(())
 }
 
-/// Whether the runs of a Build go with it.
-pub fn owns_its_runs(build: &Build) -> bool {
-    build.spec.retention.as_ref().and_then(|retention| retention.at_build_deletion) == Some(true)
-}
-
 /// The Build as the owner of a run.
 pub fn owner(build: &Build) -> OwnerReference {
     OwnerReference {
@@ -90,10 +91,6 @@ pub fn owner(build: &Build) -> OwnerReference {
         name: build.name_any(),
         uid: build.uid().unwrap_or_default(),
     }
-}
-
-pub fn is_build(owner: &OwnerReference, build: &Build) -> bool {
-    owner.kind == Build::KIND && Some(&owner.name) == build.metadata.name.as_ref()
 }
 
 fn runs_of(context: &Context, build: &Build) -> Vec<BuildRun> {

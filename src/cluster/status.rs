@@ -15,7 +15,7 @@ use crate::api::{API_VERSION, Build, BuildRun, BuildRunStatus, BuildStatus};
 /// The field manager of everything that the controller writes.
 pub const MANAGER: &str = "slipway-controller";
 
-/// Writes the status of a run, where it says something new; the run as it is then.
+/// Writes the status of a run, where it says something new; the run as it is then, unless it is gone.
 pub async fn of_run(
     context: &Context,
     run: &BuildRun,

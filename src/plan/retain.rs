@@ -4,9 +4,36 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::loaded::DEFAULT_NAMESPACE;
 use crate::api::{Build, BuildRun, FALSE, GoDuration, TRUE};
+
+/// Whether the runs of a Build go with it.
+pub fn owns_its_runs(build: &Build) -> bool {
+    build.spec.retention.as_ref().and_then(|retention| retention.at_build_deletion) == Some(true)
+}
+
+/// Whether an owner of a run is this Build.
+pub fn is_build(owner: &OwnerReference, build: &Build) -> bool {
+    owner.kind == Build::KIND && Some(&owner.name) == build.metadata.name.as_ref()
+}
+
+/// Which owner of a run keeps its Build from owning it, and what a status says of that: an object has one controller at most.
+pub fn other_controller(build: &Build, run: &BuildRun) -> Option<(usize, String)> {
+    let owners = run.metadata.owner_references.as_ref().filter(|_| owns_its_runs(build))?;
+    let (index, other) =
+        owners.iter().enumerate().find(|(_, owner)| owner.controller == Some(true))?;
+    let message = format!(
+        "unexpected error when trying to set the ownerreference: Object {}/{} is already owned by another {} controller {}",
+        run.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE),
+        run.metadata.name.as_deref().unwrap_or_default(),
+        other.kind,
+        other.name
+    );
+    (!is_build(other, build)).then_some((index, message))
+}
 
 /// When a finished run goes by what it and its Build say of time; nothing where it stays.
 pub fn due(run: &BuildRun) -> Option<Timestamp> {

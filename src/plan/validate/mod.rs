@@ -25,10 +25,11 @@ use super::checked::Checked;
 use super::effective::{Author, Effective};
 use super::go_quote::go_quote;
 use super::kubernetes_names::label_value;
-use super::loaded::{DEFAULT_NAMESPACE, Loaded, Presence, Roots};
+use super::loaded::{Loaded, Presence, Roots};
 use super::params::UnresolvedDefault;
 use super::references::{self, GENERATED_ACCOUNT, Mounted};
 use super::refusal::{ObjectName, Refusal};
+use super::retain::other_controller;
 use super::settings::Settings;
 use super::substitution::{Resolved, Substitution};
 use crate::api::{
@@ -297,21 +298,7 @@ fn embedded(site: &Site, spec: &BuildSpec, loaded: &Loaded, settings: &Settings)
 /// A Build that takes its runs with it must become their controller, which an object has one of at most.
 fn ownership(run: &ObjectName, roots: &Roots) -> Option<Refusal> {
     let build = roots.build.as_ref().and_then(Presence::found)?;
-    let owns = build.spec.retention.as_ref().and_then(|retention| retention.at_build_deletion)
-        == Some(true);
-    let owners = roots.buildrun.metadata.owner_references.as_ref().filter(|_| owns)?;
-    let (index, other) =
-        owners.iter().enumerate().find(|(_, owner)| owner.controller == Some(true))?;
-    if other.kind == Build::KIND && Some(&other.name) == build.metadata.name.as_ref() {
-        return None;
-    }
-    let message = format!(
-        "unexpected error when trying to set the ownerreference: Object {}/{} is already owned by another {} controller {}",
-        run.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE),
-        run.name,
-        other.kind,
-        other.name
-    );
+    let (index, message) = other_controller(build, &roots.buildrun)?;
     let field = format!("metadata.ownerReferences[{index}]");
     Some(Site::own(run, "").refuse(&field, reasons::SET_OWNER_REFERENCE_FAILED, message))
 }

@@ -20,7 +20,7 @@ const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2
 /// More than any builder puts together; manifests that are there twice count twice.
 const MOST_MANIFESTS: usize = 1000;
 /// Indexes in indexes; builders make one or two.
-const DEEPEST: usize = 16;
+pub(super) const DEEPEST: usize = 16;
 
 /// Annotation: the image below this one.
 const BASE_NAME: &str = "org.opencontainers.image.base.name";

@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use oci_spec::distribution::Reference;
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, Os};
 use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, Url, header};
 
 use super::OciError;
@@ -25,7 +25,7 @@ use super::blob::{Blob, Content, Part, digest_of};
 use super::credentials::Credentials;
 use super::error::DOCUMENT_LIMIT;
 use super::login::{self, Authorization, Challenge, Login};
-use super::manifest::{Extent, Kind, MANIFEST_TYPES, Manifest, parse};
+use super::manifest::{DEEPEST, Extent, Kind, MANIFEST_TYPES, Manifest, parse};
 use super::transport::{
     ContentError, Failure, PATIENCE, Progress, Scheme, Trouble, answer_of, client, is_unauthorized,
     next_chunk, read_document, retry,
@@ -119,28 +119,33 @@ impl Registry {
 
     /// The configuration of the image; of an index, that of its first image for Linux.
     pub async fn config(&self) -> Result<Option<Vec<u8>>, OciError> {
-        Ok(linux_config(&self.load().await?))
+        let mut target = self.target().to_owned();
+        for _ in 0..=DEEPEST {
+            let what = format!("manifest {target}");
+            let (media_type, bytes) = self.document(&target, &what).await?;
+            match Kind::of(&media_type.as_str().into()) {
+                Kind::Other => return Err(OciError::NotAnImage { what, media_type }),
+                Kind::Image => {
+                    let image: ImageManifest = parse(&bytes, &what)?;
+                    return self.config_bytes(image.config()).await.map(Some);
+                }
+                Kind::Index => {
+                    let index: ImageIndex = parse(&bytes, &what)?;
+                    let Some(entry) = index.manifests().iter().find(|entry| may_be_linux(entry))
+                    else {
+                        return Ok(None);
+                    };
+                    target = entry.digest().to_string();
+                }
+            }
+        }
+        Ok(None)
     }
 
     async fn load_manifest(&self, target: &str, extent: &mut Extent) -> Result<Manifest, OciError> {
         let what = format!("manifest {target}");
         extent.begin(&what)?;
-        let get = || {
-            let request = self.client.get(self.url(&format!("manifests/{target}"))?);
-            Ok(request.header(header::ACCEPT, MANIFEST_TYPES.join(", ")))
-        };
-        let (media_type, bytes) = retry(async || {
-            let answer = self.request(get).await?;
-            let media_type = answer.headers().get(header::CONTENT_TYPE);
-            let media_type = media_type.and_then(|name| name.to_str().ok()).unwrap_or_default();
-            let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
-            Ok((media_type, read_document(answer, DOCUMENT_LIMIT).await?))
-        })
-        .await
-        .map_err(|failure| self.explain(&format!("send {what}"), failure))?;
-        if target.contains(':') {
-            check_digest(&what, target, &bytes)?;
-        }
+        let (media_type, bytes) = self.document(target, &what).await?;
         let (mut blobs, mut children) = (Vec::new(), Vec::new());
         match Kind::of(&media_type.as_str().into()) {
             Kind::Other => return Err(OciError::NotAnImage { what, media_type }),
@@ -169,7 +174,34 @@ impl Registry {
         Ok(Manifest { media_type, bytes, blobs, children })
     }
 
+    /// A manifest or index as it was sent, and what the registry calls it.
+    async fn document(&self, target: &str, what: &str) -> Result<(String, Vec<u8>), OciError> {
+        let get = || {
+            let request = self.client.get(self.url(&format!("manifests/{target}"))?);
+            Ok(request.header(header::ACCEPT, MANIFEST_TYPES.join(", ")))
+        };
+        let (media_type, bytes) = retry(async || {
+            let answer = self.request(get).await?;
+            let media_type = answer.headers().get(header::CONTENT_TYPE);
+            let media_type = media_type.and_then(|name| name.to_str().ok()).unwrap_or_default();
+            let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
+            Ok((media_type, read_document(answer, DOCUMENT_LIMIT).await?))
+        })
+        .await
+        .map_err(|failure| self.explain(&format!("send {what}"), failure))?;
+        if target.contains(':') {
+            check_digest(what, target, &bytes)?;
+        }
+        Ok((media_type, bytes))
+    }
+
     async fn load_config(&self, descriptor: &Descriptor) -> Result<Blob, OciError> {
+        let digest = descriptor.digest().to_string();
+        let bytes = self.config_bytes(descriptor).await?;
+        Ok(Blob { digest, size: bytes.len() as u64, content: Content::Bytes(bytes) })
+    }
+
+    async fn config_bytes(&self, descriptor: &Descriptor) -> Result<Vec<u8>, OciError> {
         let digest = descriptor.digest().to_string();
         let what = format!("config {digest}");
         OciError::check_document_size(&what, descriptor.size())?;
@@ -178,7 +210,7 @@ impl Registry {
             .await
             .map_err(|failure| self.explain(&format!("send {what}"), failure))?;
         check_digest(&what, &digest, &bytes)?;
-        Ok(Blob { digest, size: bytes.len() as u64, content: Content::Bytes(bytes) })
+        Ok(bytes)
     }
 
     /// Brings a blob into a file; it has the size that its manifest states, its digest is up to who reads it.
@@ -525,13 +557,9 @@ fn report(what: &str, digest: &str, size: u64) {
     let short: String = digest.chars().take("sha256:".len() + 12).collect();
     eprintln!("{what} {short} {size} bytes");
 }
-/// An image without a word about its system is Linux's.
-fn linux_config(manifest: &Manifest) -> Option<Vec<u8>> {
-    if manifest.is_index() {
-        return manifest.children.iter().find_map(linux_config);
-    }
-    let Content::Bytes(bytes) = &manifest.blobs.first()?.content else { return None };
-    let config: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    let system = config["os"].as_str().unwrap_or("linux");
-    matches!(system, "linux" | "").then(|| bytes.clone())
+
+/// Of an index's entries, an image that is not said to be for another system.
+fn may_be_linux(entry: &Descriptor) -> bool {
+    let system = entry.platform().as_ref().map(oci_spec::image::Platform::os);
+    Kind::of(entry.media_type()) != Kind::Other && system.is_none_or(|system| *system == Os::Linux)
 }
