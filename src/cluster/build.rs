@@ -44,9 +44,8 @@ pub async fn reconcile(
         reason: Some(reason.into()),
         message: Some(message),
     };
-    if build.status.as_ref() != Some(&status) {
+    if status::of_build(&context, build, &status).await? {
         // This very change wakes the Build again: once is counted, and its runs are looked after then.
-        status::of_build(&context, build, &status).await?;
         return Ok(Action::await_change());
     }
     if registered == TRUE {

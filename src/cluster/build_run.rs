@@ -11,11 +11,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Resource as _;
 use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event as ClusterEvent, EventType};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::context::Context;
 use super::error::{Asked as _, ClusterError};
@@ -23,7 +22,7 @@ use super::lease::Chain;
 use super::load::Lookup;
 use super::pod::{self, Creation};
 use super::retention::{self, BUILD_LABEL};
-use super::status::{self, MANAGER};
+use super::status;
 use crate::api::{
     BuildRun, BuildRunStatus, BuildSpec, Condition, FALSE, Nanoseconds, SUCCEEDED, UNKNOWN, reasons,
 };
@@ -200,19 +199,8 @@ async fn claim(
         "annotations": claimed.metadata.annotations,
         "ownerReferences": claimed.metadata.owner_references,
     });
-    let patched = patch_metadata(context, run, &metadata).await?;
+    let patched = status::metadata_of_run(context, run, &metadata).await?;
     patched.asked(|| format!("label BuildRun {}", run.name_any()))
-}
-
-async fn patch_metadata(
-    context: &Context,
-    run: &BuildRun,
-    metadata: &Value,
-) -> Result<kube::Result<BuildRun>, ClusterError> {
-    let api = context.api::<BuildRun>(&run.namespace().unwrap_or_default());
-    let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-    let (name, patch) = (run.name_any(), Patch::Merge(json!({ "metadata": metadata })));
-    context.leadership.act(api.patch(&name, &parameters, &patch)).await
 }
 
 /// Reasons that go away when an object comes.
@@ -419,7 +407,7 @@ async fn replace(
         "resourceVersion": written.resource_version(),
         "annotations": { ATTEMPT_ANNOTATION: attempt.to_string(), POD_ANNOTATION: null },
     });
-    let patched = patch_metadata(context, run, &metadata).await?;
+    let patched = status::metadata_of_run(context, run, &metadata).await?;
     let run = patched.asked(|| format!("count the lost pod of BuildRun {}", run.name_any()))?;
     context.forget(&run.uid().unwrap_or_default());
     context.disruptions.forget(&run.namespace().unwrap_or_default(), lost);

@@ -1,19 +1,20 @@
 //! Finished runs go when their time is over, or when their Build has enough of them; runs belong to their Build where it says so.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt as _;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Preconditions};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
 use super::context::Context;
 use super::error::{Asked as _, ClusterError};
-use super::status::MANAGER;
+use super::status;
 use crate::api::{API_VERSION, Build, BuildRun};
 use crate::plan::retain::{due, is_build, other_controller, owns_its_runs, surplus};
 
@@ -41,7 +42,7 @@ pub async fn finished(context: &Context, run: &BuildRun) -> Result<Action, Clust
 /// Deletes what is more than a Build wants to keep.
 pub async fn limit(context: &Context, build: &Build) -> Result<(), ClusterError> {
     let runs = runs_of(context, build);
-    for run in surplus(build, &runs) {
+    for run in surplus(build, readable(&runs)) {
         delete(context, run).await?;
     }
     Ok(())
@@ -50,28 +51,24 @@ pub async fn limit(context: &Context, build: &Build) -> Result<(), ClusterError>
 /// What keeps a Build from owning its runs, as its status says it.
 pub fn obstacle(context: &Context, build: &Build) -> Option<String> {
     let runs = runs_of(context, build);
-    runs.iter().find_map(|run| other_controller(build, run)).map(|(_, message)| message)
+    readable(&runs).find_map(|run| other_controller(build, run)).map(|(_, message)| message)
 }
 
 /// Lets a Build own its runs, or not, as it says.
 pub async fn own(context: &Context, build: &Build) -> Result<(), ClusterError> {
     let owns = owns_its_runs(build);
-    for run in runs_of(context, build) {
+    let runs = runs_of(context, build);
+    for run in readable(&runs) {
         let known = run.owner_references();
         let is_owned = known.iter().any(|owner| is_build(owner, build));
-        if is_owned == owns || other_controller(build, &run).is_some() {
+        if is_owned == owns || other_controller(build, run).is_some() {
             continue;
         }
         let others = known.iter().filter(|owner| !is_build(owner, build)).cloned();
         let owners: Vec<_> = others.chain(owns.then(|| owner(build))).collect();
         let metadata =
             json!({ "resourceVersion": run.resource_version(), "ownerReferences": owners });
-        let api = context.api::<DeserializeGuard<BuildRun>>(&run.namespace().unwrap_or_default());
-        let parameters =
-            PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        let patch = Patch::Merge(json!({ "metadata": metadata }));
-        let name = run.name_any();
-        match context.leadership.act(api.patch(&name, &parameters, &patch)).await? {
+        match status::metadata_of_run(context, run, &metadata).await? {
             Err(kube::Error::Api(response)) if response.code == 404 => {}
             outcome => {
                 drop(outcome.asked(|| format!("set the owner of BuildRun {}", run.name_any()))?);
@@ -93,16 +90,20 @@ pub fn owner(build: &Build) -> OwnerReference {
     }
 }
 
-fn runs_of(context: &Context, build: &Build) -> Vec<BuildRun> {
-    let runs = context.runs.state();
-    let readable = runs.iter().filter_map(|run| run.0.as_ref().ok());
-    readable
-        .filter(|run| {
-            run.namespace() == build.namespace()
-                && run.labels().get(BUILD_LABEL) == build.metadata.name.as_ref()
-        })
-        .cloned()
-        .collect()
+/// The runs of a Build as they were seen last, which may be many: they are shared, not copied.
+fn runs_of(context: &Context, build: &Build) -> Vec<Arc<DeserializeGuard<BuildRun>>> {
+    let mut runs = context.runs.state();
+    runs.retain(|run| {
+        let metadata = run.meta();
+        let labels = metadata.labels.as_ref();
+        metadata.namespace == build.metadata.namespace
+            && labels.and_then(|labels| labels.get(BUILD_LABEL)) == build.metadata.name.as_ref()
+    });
+    runs
+}
+
+fn readable(runs: &[Arc<DeserializeGuard<BuildRun>>]) -> impl Iterator<Item = &BuildRun> {
+    runs.iter().filter_map(|run| run.0.as_ref().ok())
 }
 
 async fn delete(context: &Context, run: &BuildRun) -> Result<(), ClusterError> {

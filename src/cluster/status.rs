@@ -35,23 +35,35 @@ pub async fn of_run(
     }
 }
 
-/// Writes the status of a Build, where it says something new.
+/// Writes the status of a Build, where it says something new, and whether it does.
 pub async fn of_build(
     context: &Context,
     build: &Build,
     status: &BuildStatus,
-) -> Result<(), ClusterError> {
+) -> Result<bool, ClusterError> {
     if build.status.as_ref() == Some(status) {
-        return Ok(());
+        return Ok(false);
     }
     let api = context.api::<DeserializeGuard<Build>>(&build.namespace().unwrap_or_default());
     let patch = document(Build::KIND, &build.metadata, &json!(status));
     let (name, apply, patch) = (build.name_any(), apply(), Patch::Apply(patch));
     let written = context.leadership.act(api.patch_status(&name, &apply, &patch)).await?;
     match written.asked(|| format!("write the status of Build {name}")) {
-        Err(error) if error.is_gone() => Ok(()),
-        written => written.map(drop),
+        Err(error) if error.is_gone() => Ok(true),
+        written => written.map(|_| true),
     }
+}
+
+/// Changes the metadata of a run, in the version that it names.
+pub async fn metadata_of_run(
+    context: &Context,
+    run: &BuildRun,
+    metadata: &Value,
+) -> Result<kube::Result<BuildRun>, ClusterError> {
+    let api = context.api::<BuildRun>(&run.namespace().unwrap_or_default());
+    let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let (name, patch) = (run.name_any(), Patch::Merge(json!({ "metadata": metadata })));
+    context.leadership.act(api.patch(&name, &parameters, &patch)).await
 }
 
 fn apply() -> PatchParams {
