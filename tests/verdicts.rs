@@ -138,6 +138,25 @@ fn a_pod_that_no_node_takes_in_time() {
 }
 
 #[test]
+fn a_pod_whose_node_does_not_end_it_in_time() {
+    let running = json!({ "phase": "Running", "containerStatuses": [running("step-build")] });
+    let since = |created: &str| {
+        let mut pod = pod(running.clone());
+        pod.metadata.creation_timestamp = Some(Time(created.parse().unwrap()));
+        pod.spec.as_mut().unwrap().node_name = Some("node".into());
+        judge(&run(), Some(&pod))
+    };
+    // 90 seconds, and a minute for the node.
+    let verdict = since("2026-01-02T03:02:01Z");
+    assert_eq!(condition(&verdict).1, "Running");
+    assert!(matches!(verdict.next, Next::Again(left) if left.as_secs() == 1), "{:?}", verdict.next);
+    let verdict = since("2026-01-02T03:02:00Z");
+    let message = "BuildRun run failed to finish within 1m30s";
+    assert_eq!(condition(&verdict), ("False", "BuildRunTimeout", message));
+    assert_eq!(verdict.next, Next::EndPod);
+}
+
+#[test]
 fn a_pod_that_never_comes_to_its_steps() {
     let created = "2026-01-02T03:02:55Z".parse::<Timestamp>().unwrap();
     let pulls = waiting("step-build", "ContainerCreating", "");

@@ -21,23 +21,22 @@ use super::error::{Asked as _, ClusterError};
 use super::lease::Chain;
 use super::load::Lookup;
 use super::pod::{self, Creation};
-use super::retention::{self, BUILD_LABEL};
+use super::retention;
 use super::status;
 use crate::api::{
-    BuildRun, BuildRunStatus, BuildSpec, Condition, FALSE, Nanoseconds, SUCCEEDED, UNKNOWN, reasons,
+    BuildRun, BuildRunStatus, BuildSpec, Condition, FALSE, SUCCEEDED, UNKNOWN, reasons,
 };
-use crate::plan::replacement::{ATTEMPT_ANNOTATION, is_lost, next_attempt};
+use crate::plan::labels::{
+    ATTEMPT_ANNOTATION, BUILD_GENERATION_LABEL, BUILD_LABEL, POD_ANNOTATION,
+};
+use crate::plan::replacement::{attempt, is_lost, next_attempt};
 use crate::plan::retain::{is_build, owns_its_runs};
 use crate::plan::{
-    Event, Expansion, Next, Presence, Refusal, Roots, Seen, expand, observe, validate,
+    Event, Expansion, Next, Presence, Refusal, Roots, Seen, expand, observe, timeout, validate,
 };
 
-/// Annotation of a BuildRun with the name of its pod.
-pub const POD_ANNOTATION: &str = "slipway.dev/pod";
 /// How long a pod may wait before its run says so: most pods run by then, and a write is saved. A kubelet that is busy tells seconds later.
 const PENDING_GRACE: SignedDuration = SignedDuration::from_secs(10);
-/// How long a run takes by default, as upstream's executor has it.
-const DEFAULT_TIMEOUT: Nanoseconds = Nanoseconds(3_600_000_000_000);
 /// How long a new run waits for what it names and what is not there: who applies a folder of files may send the run first.
 const APPLIED_TOGETHER: SignedDuration = SignedDuration::from_secs(3);
 /// How soon it looks again.
@@ -180,7 +179,7 @@ async fn claim(
         let generation = build.metadata.generation.unwrap_or_default().to_string();
         let labels = claimed.labels_mut();
         labels.insert(BUILD_LABEL.into(), build.name_any());
-        labels.insert("build.shipwright.io/generation".into(), generation);
+        labels.insert(BUILD_GENERATION_LABEL.into(), generation);
         let is_owned = run.owner_references().iter().any(|owner| is_build(owner, build));
         if owns_its_runs(build) && !is_owned {
             claimed.owner_references_mut().push(retention::owner(build));
@@ -203,37 +202,12 @@ async fn claim(
     patched.asked(|| format!("label BuildRun {}", run.name_any()))
 }
 
-/// Reasons that go away when an object comes.
-const ABSENT: [&str; 8] = [
-    reasons::BUILD_NOT_FOUND,
-    reasons::BUILD_STRATEGY_NOT_FOUND,
-    reasons::CLUSTER_BUILD_STRATEGY_NOT_FOUND,
-    reasons::SPEC_SOURCE_SECRET_REF_NOT_FOUND,
-    reasons::SPEC_OUTPUT_SECRET_REF_NOT_FOUND,
-    reasons::MULTIPLE_SECRET_REF_NOT_FOUND,
-    reasons::SERVICE_ACCOUNT_NOT_FOUND,
-    reasons::VOLUME_DOES_NOT_EXIST,
-];
-
 fn may_still_come(run: &BuildRun, refusals: &[Refusal]) -> bool {
     let Some(created) = &run.metadata.creation_timestamp else { return false };
     // Clocks differ a little.
     let is_new = Timestamp::now().duration_since(created.0).abs() < APPLIED_TOGETHER;
-    is_new && refusals.iter().any(|refusal| ABSENT.contains(&refusal.reason))
+    is_new && refusals.iter().any(Refusal::may_pass)
 }
-
-/// Reasons for which a run fails before anything of its Build counts: it gets neither labels nor a copy of it.
-const EARLY: [&str; 9] = [
-    reasons::BUILD_RUN_NAME_INVALID,
-    reasons::BUILD_RUN_NO_REF_OR_SPEC,
-    reasons::BUILD_RUN_AMBIGUOUS_BUILD,
-    reasons::BUILD_RUN_BUILD_FIELD_OVERRIDE_FORBIDDEN,
-    reasons::SPEC_ENV_NAME_FORBIDDEN,
-    reasons::BUILD_NOT_FOUND,
-    reasons::BUILD_REGISTRATION_FAILED,
-    reasons::BUILD_RUN_CANCELED,
-    reasons::SET_OWNER_REFERENCE_FAILED,
-];
 
 /// The run cannot start: the first refusal is the one that its status shows.
 async fn refuse(
@@ -245,7 +219,7 @@ async fn refuse(
     let own = refusals.iter().find(|refusal| refusal.object.kind == BuildRun::KIND);
     let Some(first) = own.or(refusals.first()) else { return Ok(Action::await_change()) };
     let (reason, message) = (first.reason, first.message.clone());
-    if EARLY.contains(&reason) {
+    if first.is_early() {
         return fail(context, run, None, reason, message).await;
     }
     let run = claim(context, run, roots, None).await?;
@@ -306,13 +280,13 @@ async fn follow(
     } else if known.status.as_ref().is_none_or(|status| status.build_spec.is_none()) {
         known.status.get_or_insert_default().build_spec = current_spec(context, run).await?;
     }
-    let timeout = timeout(&known);
+    let spec = known.status.as_ref().and_then(|status| status.build_spec.as_ref());
+    let timeout = timeout(run, spec);
     let namespace = run.namespace().unwrap_or_default();
-    if pod.map_or_else(|| context.disruptions.took(&namespace, pod_name), is_lost) {
-        let spec = known.status.as_ref().and_then(|status| status.build_spec.as_ref());
-        if let Some(attempt) = next_attempt(run, spec, context.settings.pod_retries) {
-            return replace(context, &known, pod_name, attempt).await;
-        }
+    if pod.map_or_else(|| context.disruptions.took(&namespace, pod_name), is_lost)
+        && let Some(attempt) = next_attempt(run, spec, context.settings.pod_retries)
+    {
+        return replace(context, &known, pod_name, attempt).await;
     }
     if let Some(pod) = pod {
         pod::shorten(context, pod, timeout).await?;
@@ -342,7 +316,8 @@ async fn follow(
         return Ok(Action::await_change());
     }
     let written = BuildRun { status: Some(verdict.status.clone()), ..run.clone() };
-    if !has_started(run) {
+    // A run starts once, however many pods it takes.
+    if !has_started(run) && attempt(run) == 0 {
         context.metrics.started(&written);
     }
     if is_final {
@@ -422,13 +397,6 @@ fn is_final(status: &BuildRunStatus) -> bool {
 pub fn grace_left(pod: Option<&Pod>, now: Timestamp) -> Option<SignedDuration> {
     let created = pod?.metadata.creation_timestamp.as_ref()?.0;
     Some(PENDING_GRACE - now.duration_since(created)).filter(|left| *left > SignedDuration::ZERO)
-}
-
-/// How long the run may take: what it says, what its Build says, else an hour.
-fn timeout(run: &BuildRun) -> Nanoseconds {
-    let of_build = || run.status.as_ref()?.build_spec.as_ref()?.timeout.as_ref();
-    let written = run.spec.timeout.as_ref().or_else(of_build);
-    written.and_then(|timeout| timeout.parse().ok()).unwrap_or(DEFAULT_TIMEOUT)
 }
 
 /// An event for those who watch; a run does not depend on it, and it is lost where the controller dies before it.

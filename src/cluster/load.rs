@@ -34,6 +34,17 @@ pub enum Lookup {
     Nothing,
 }
 
+/// A kind that is known when this is compiled.
+trait Kind:
+    Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+}
+
 /// Reads objects of one cluster.
 #[derive(Clone)]
 pub struct Loader {
@@ -111,13 +122,7 @@ impl Loader {
         name: &str,
     ) -> Result<Option<K>, ClusterError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + DeserializeOwned
-            + Clone
-            + Debug
-            + Send
-            + Sync
-            + 'static,
+        K: Kind + Resource<Scope = NamespaceResourceScope>,
     {
         let api = Api::<DeserializeGuard<K>>::namespaced(self.client.clone(), namespace);
         self.get(&api, kind, namespace, name).await
@@ -131,7 +136,7 @@ impl Loader {
         name: &str,
     ) -> Result<Option<K>, ClusterError>
     where
-        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+        K: Kind,
     {
         let found = self.reads.share(namespace, name, api.get_opt(name)).await;
         let found = found.asked(|| format!("get {kind} {name}"))?;
@@ -192,13 +197,7 @@ impl Loader {
         facts: impl Fn(K) -> T,
     ) -> Result<BTreeMap<String, Presence<T>>, ClusterError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + DeserializeOwned
-            + Clone
-            + Debug
-            + Send
-            + Sync
-            + 'static,
+        K: Kind + Resource<Scope = NamespaceResourceScope>,
     {
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
         let kind = K::kind(&());

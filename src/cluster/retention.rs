@@ -16,10 +16,8 @@ use super::context::Context;
 use super::error::{Asked as _, ClusterError};
 use super::status;
 use crate::api::{API_VERSION, Build, BuildRun};
+use crate::plan::labels::BUILD_LABEL;
 use crate::plan::retain::{due, is_build, other_controller, owns_its_runs, surplus};
-
-/// Label of a run with the name of its Build.
-pub const BUILD_LABEL: &str = "build.shipwright.io/name";
 
 /// What becomes of a finished run.
 pub async fn finished(context: &Context, run: &BuildRun) -> Result<Action, ClusterError> {

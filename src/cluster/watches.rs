@@ -13,7 +13,6 @@ use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt as _};
 use tracing::Instrument as _;
 
-use super::build_run::POD_ANNOTATION;
 use super::context::Context;
 use super::disruptions::Disruptions;
 use super::error::ClusterError;
@@ -21,13 +20,12 @@ use super::lease::{Chain, within};
 use super::metrics::{BUILD_CONTROLLER, BUILD_RUN_CONTROLLER};
 use super::{Controlling, build, build_run};
 use crate::api::{Build, BuildRun, BuildStrategy, ClusterBuildStrategy};
+use crate::plan::labels::{POD_ANNOTATION, RUN_LABEL};
 
 /// How soon a failed reconcile is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 /// How soon a reconcile is tried again that somebody else's write overtook: that change is on its way.
 const OVERTAKEN: Duration = Duration::from_millis(100);
-/// Label of everything that belongs to a run.
-const RUN_LABEL: &str = "buildrun.shipwright.io/name";
 
 /// The two controllers, before they run.
 pub struct Watches {

@@ -73,8 +73,10 @@ pub enum Next {
 
 /// How long later steps may go on after one has failed; their gates need no more than milliseconds.
 const SKIP_TIME: SignedDuration = SignedDuration::from_secs(5);
-/// How long the kubelet may take to end a pod whose time is over.
+/// How long the kubelet may take to end a pod whose time is over, before a container of it runs.
 const KUBELET_TIME: SignedDuration = SignedDuration::from_secs(5);
+/// How long it may take once containers run, which may have half a minute to end; a node that takes longer is not there any more.
+const NODE_TIME: SignedDuration = SignedDuration::from_secs(60);
 /// Exit code of image-processing when it found vulnerabilities.
 const VULNERABILITIES_FOUND: i32 = 22;
 /// Waiting reasons of an image that cannot be had.
@@ -179,7 +181,7 @@ fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
         phase => {
             let going = stuck(seen, pod)
                 .or_else(|| left_behind(seen, pod, now))
-                .or_else(|| kept_waiting(seen, pod, now))
+                .or_else(|| overdue(seen, pod, now))
                 .unwrap_or_else(|| going(pod, phase));
             if canceled && going.status == UNKNOWN { canceling(going, pod) } else { going }
         }
@@ -226,14 +228,16 @@ fn is_over(left: SignedDuration) -> bool {
     !left.is_positive()
 }
 
-/// The kubelet watches the deadline of the pods that it has, but not while it pulls an image; until a node takes the pod, nobody does.
-fn kept_waiting(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Option<Standing> {
-    if phase(pod) != "Pending" {
-        return None;
-    }
+/// The kubelet watches the deadline of the pods that it has, but not while it pulls an image, and not when its node is gone; until a
+/// node takes the pod, nobody does.
+fn overdue(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Option<Standing> {
     let is_accepted = pod.spec.as_ref()?.node_name.is_some();
     let left = time_left(seen, pod.metadata.creation_timestamp.as_ref()?.0, now)?;
-    let left = if is_accepted { left + KUBELET_TIME } else { left };
+    let left = match phase(pod) {
+        "Pending" if is_accepted => left + KUBELET_TIME,
+        "Pending" => left,
+        _ => left + NODE_TIME,
+    };
     if !is_over(left) {
         return Some(going(pod, phase(pod)).then(Next::Again(left)));
     }

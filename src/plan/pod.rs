@@ -18,6 +18,7 @@ use slipway_step::protocol::{
 
 use super::checked::{Account, Checked};
 use super::identity;
+use super::labels::{BUILD_GENERATION_LABEL, BUILD_LABEL, RUN_GENERATION_LABEL, RUN_LABEL};
 use super::layout::container_name;
 use super::params::SOURCE_ROOT;
 use super::requests;
@@ -98,12 +99,12 @@ fn metadata(checked: &Checked, steps: &[PlannedStep]) -> ObjectMeta {
     let run = &checked.run;
     let strategy = &checked.strategy;
     let mut labels = BTreeMap::from([
-        ("buildrun.shipwright.io/name".to_owned(), run.name.clone()),
-        ("buildrun.shipwright.io/generation".to_owned(), run.generation.to_string()),
+        (RUN_LABEL.to_owned(), run.name.clone()),
+        (RUN_GENERATION_LABEL.to_owned(), run.generation.to_string()),
     ]);
     if let Some((name, generation)) = &run.build {
-        labels.insert("build.shipwright.io/name".into(), name.clone());
-        labels.insert("build.shipwright.io/generation".into(), generation.to_string());
+        labels.insert(BUILD_LABEL.into(), name.clone());
+        labels.insert(BUILD_GENERATION_LABEL.into(), generation.to_string());
     }
     let prefix = strategy.kind.to_lowercase();
     labels.insert(format!("{prefix}.shipwright.io/name"), strategy.name.clone());
@@ -155,10 +156,7 @@ fn service_account(checked: &Checked) -> Option<ServiceAccount> {
         metadata: ObjectMeta {
             name: Some(checked.run.name.clone()),
             namespace: checked.run.namespace.clone(),
-            labels: Some(BTreeMap::from([(
-                "buildrun.shipwright.io/name".to_owned(),
-                checked.run.name.clone(),
-            )])),
+            labels: Some(BTreeMap::from([(RUN_LABEL.to_owned(), checked.run.name.clone())])),
             owner_references: owner(checked),
             ..ObjectMeta::default()
         },

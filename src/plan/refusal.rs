@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::api::Strategy;
+use crate::api::{Strategy, reasons};
 
 /// Reason of what the API server would not store: an object, or its pod.
 pub const INVALID: &str = "Invalid";
@@ -54,4 +54,41 @@ pub struct Refusal {
     pub reason: &'static str,
     /// The message, as a status condition has it.
     pub message: String,
+}
+
+/// Reasons that go away when an object comes.
+const ABSENT: [&str; 8] = [
+    reasons::BUILD_NOT_FOUND,
+    reasons::BUILD_STRATEGY_NOT_FOUND,
+    reasons::CLUSTER_BUILD_STRATEGY_NOT_FOUND,
+    reasons::SPEC_SOURCE_SECRET_REF_NOT_FOUND,
+    reasons::SPEC_OUTPUT_SECRET_REF_NOT_FOUND,
+    reasons::MULTIPLE_SECRET_REF_NOT_FOUND,
+    reasons::SERVICE_ACCOUNT_NOT_FOUND,
+    reasons::VOLUME_DOES_NOT_EXIST,
+];
+
+/// Reasons for which a run fails before anything of its Build counts.
+const EARLY: [&str; 9] = [
+    reasons::BUILD_RUN_NAME_INVALID,
+    reasons::BUILD_RUN_NO_REF_OR_SPEC,
+    reasons::BUILD_RUN_AMBIGUOUS_BUILD,
+    reasons::BUILD_RUN_BUILD_FIELD_OVERRIDE_FORBIDDEN,
+    reasons::SPEC_ENV_NAME_FORBIDDEN,
+    reasons::BUILD_NOT_FOUND,
+    reasons::BUILD_REGISTRATION_FAILED,
+    reasons::BUILD_RUN_CANCELED,
+    reasons::SET_OWNER_REFERENCE_FAILED,
+];
+
+impl Refusal {
+    /// Whether it goes away when an object comes.
+    pub fn may_pass(&self) -> bool {
+        ABSENT.contains(&self.reason)
+    }
+
+    /// Whether the run gets neither labels nor a copy of its Build.
+    pub fn is_early(&self) -> bool {
+        EARLY.contains(&self.reason)
+    }
 }

@@ -4,10 +4,8 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
+use super::labels::ATTEMPT_ANNOTATION;
 use crate::api::{BuildRun, BuildSpec};
-
-/// Annotation of a BuildRun with the number of its pods that were lost, where there are some.
-pub const ATTEMPT_ANNOTATION: &str = "slipway.dev/attempt";
 
 /// How many pods of this run were lost and replaced.
 pub fn attempt(run: &BuildRun) -> u32 {

@@ -18,10 +18,7 @@ use crate::plan::params::{OUTPUT_DIRECTORY, SOURCE_ROOT};
 use crate::plan::references::{DEFAULT_ACCOUNTS, GENERATED_ACCOUNT};
 use crate::plan::settings::Settings;
 use crate::plan::substitution::Resolved;
-
-/// Seconds that a run may take where nobody says.
-const DEFAULT_TIMEOUT: i64 = 3600;
-const NANOSECONDS: i64 = 1_000_000_000;
+use crate::plan::timeout::{deadline, timeout};
 
 pub fn prove(
     loaded: &Loaded,
@@ -44,7 +41,7 @@ pub fn prove(
             scheduler_name: effective.scheduler_name().map(String::from),
             runtime_class_name: effective.runtime_class_name().map(String::from),
         },
-        timeout: timeout(effective),
+        timeout: deadline(timeout(effective.buildrun, Some(effective.spec))),
         enforces: loaded.namespace.enforces,
         minimum_requests: loaded.namespace.minimum_requests.clone(),
         settings: settings.clone(),
@@ -226,19 +223,6 @@ pub fn own_command<'a>(loaded: &'a Loaded, image: &str) -> Option<(&'a [String],
     } else {
         (&image.entrypoint, &image.cmd)
     })
-}
-
-/// Whole seconds, rounded up, as far as Kubernetes counts them; 0 means for ever.
-fn timeout(effective: &Effective<'_>) -> Option<i64> {
-    let length = effective.timeout().and_then(|(timeout, _)| timeout.parse().ok());
-    match length {
-        None => Some(DEFAULT_TIMEOUT),
-        Some(length) if length.0 == 0 => None,
-        Some(length) => {
-            let seconds = length.0 / NANOSECONDS + i64::from(length.0 % NANOSECONDS > 0);
-            Some(seconds.min(i64::from(i32::MAX)))
-        }
-    }
 }
 
 fn account(loaded: &Loaded, effective: &Effective<'_>) -> (Account, Vec<Credential>) {
