@@ -89,7 +89,8 @@ fn has_started(run: &BuildRun) -> bool {
 
 /// Judges the run and makes its pod.
 async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError> {
-    let loaded = match context.loader.run(run, Lookup::Images).await {
+    let came = context.arrivals.take(&run.uid().unwrap_or_default());
+    let loaded = match context.loader.since(came).run(run, Lookup::Images).await {
         Ok(loaded) => loaded,
         Err(error) => {
             let (reason, message) = error.unreadable().ok_or(error)?;
@@ -199,7 +200,9 @@ async fn claim(
         "ownerReferences": claimed.metadata.owner_references,
     });
     let patched = status::metadata_of_run(context, run, &metadata).await?;
-    patched.asked(|| format!("label BuildRun {}", run.name_any()))
+    let labelled = patched.asked(|| format!("label BuildRun {}", run.name_any()))?;
+    context.arrivals.labelled(&labelled);
+    Ok(labelled)
 }
 
 fn may_still_come(run: &BuildRun, refusals: &[Refusal]) -> bool {

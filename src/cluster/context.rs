@@ -9,6 +9,7 @@ use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
 use kube::{Api, Resource};
 
+use super::arrivals::Arrivals;
 use super::disruptions::Disruptions;
 use super::lease::Leadership;
 use super::load::Loader;
@@ -33,6 +34,8 @@ pub struct Context {
     pub runs: Store<DeserializeGuard<BuildRun>>,
     /// Pods that the cluster takes away.
     pub disruptions: Disruptions,
+    /// Runs that have come.
+    pub arrivals: Arrivals,
     /// Builds as they were when this process made the pods of runs that have no status yet, by the runs' uids.
     specs: Mutex<BTreeMap<String, BuildSpec>>,
 }
@@ -47,9 +50,18 @@ impl Context {
         watches: &Watches,
     ) -> Self {
         let (builds, runs) = watches.stores();
-        let disruptions = watches.disruptions();
-        let specs = Mutex::default();
-        Self { loader, settings, leadership, recorder, metrics, builds, runs, disruptions, specs }
+        Self {
+            loader,
+            settings,
+            leadership,
+            recorder,
+            metrics,
+            builds,
+            runs,
+            disruptions: watches.disruptions.clone(),
+            arrivals: watches.arrivals.clone(),
+            specs: Mutex::default(),
+        }
     }
 
     /// Objects of one namespace.

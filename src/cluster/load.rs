@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use futures_util::try_join;
@@ -56,6 +57,11 @@ pub struct Loader {
 }
 
 impl Loader {
+    /// Reads what was there when something came, or later.
+    pub fn since(&self, since: Option<Instant>) -> Self {
+        Self { reads: self.reads.since(since), ..self.clone() }
+    }
+
     /// Everything that a run names.
     pub async fn run(&self, buildrun: &BuildRun, lookup: Lookup) -> Result<Loaded, ClusterError> {
         let roots = self.roots(buildrun).await?;
@@ -198,22 +204,19 @@ impl Loader {
     ) -> Result<BTreeMap<String, Presence<T>>, ClusterError>
     where
         K: Kind + Resource<Scope = NamespaceResourceScope>,
+        T: Clone + Send + Sync + 'static,
     {
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
         let kind = K::kind(&());
         let fetched = names.into_iter().map(async |name| {
-            let found = match name.as_str() {
-                // No object is called so.
-                "" => None,
-                name => {
-                    let found = self.reads.share(namespace, name, api.get_opt(name)).await;
-                    found.asked(|| format!("get {kind} {name}"))?
-                }
-            };
-            Ok::<_, ClusterError>((
-                name,
-                found.map_or(Presence::Absent, |found| Presence::Found(facts(found))),
-            ))
+            // No object is called so.
+            if name.is_empty() {
+                return Ok((name, Presence::Absent));
+            }
+            let read = async { Ok(present(api.get_opt(&name).await?.map(&facts))) };
+            let found = self.reads.share(namespace, &name, read).await;
+            let found = found.asked(|| format!("get {kind} {name}"))?;
+            Ok::<_, ClusterError>((name, found))
         });
         Ok(try_join_all(fetched).await?.into_iter().collect())
     }

@@ -3,6 +3,7 @@
 //! Invariant: what an object means is for `plan` to say; here it is fetched, applied and written.
 //! Invariant: a malformed object stops nothing but itself.
 
+mod arrivals;
 mod build;
 mod build_run;
 mod context;

@@ -1,33 +1,44 @@
-//! Objects that many reconciles want at the same moment are read once.
+//! Objects that many reconciles want are read once.
 //!
-//! Invariant: whoever asks gets an answer to a request that was sent after that: what the API server says now, never what it said before.
+//! Invariant: whoever asks gets an answer to a request that was sent after what they ask for came: who creates a Build and then a run of
+//! it never gets an older Build, because the run came later.
 //!
-//! This is no cache. Three hundred runs of one Build that are created together name the same Build, strategy, account and namespace;
-//! who asks while such a read is under way waits for the next one, and shares it with all that wait as well.
+//! This is no cache. Three hundred runs of one Build that are created together name the same Build, strategy, account and namespace, and
+//! what was read once all of them had come serves all of them.
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long an answer lies about: whoever came before it is served by then, or asks again.
+const KEPT: Duration = Duration::from_secs(10);
 
 /// What is read: type of the answer, namespace, name.
 type Key = (TypeId, String, String);
 
-/// What is being read.
+/// What is being read, and was a moment ago.
 #[derive(Clone, Default)]
-pub struct Reads(Arc<Mutex<BTreeMap<Key, Arc<Turns>>>>);
+pub struct Reads {
+    all: Arc<Mutex<BTreeMap<Key, Arc<Turns>>>>,
+    /// When that came for which this asks; without it, now.
+    since: Option<Instant>,
+}
 
 /// Reads of one object, one after another.
 #[derive(Default)]
 struct Turns {
-    /// How many were begun.
-    begun: AtomicU64,
-    /// Held by whoever reads: the last answer, and the number of the read that it came from.
-    last: tokio::sync::Mutex<Option<(u64, Arc<dyn Any + Send + Sync>)>>,
+    /// Held by whoever reads: the last answer, and when it was asked for.
+    last: tokio::sync::Mutex<Option<(Instant, Arc<dyn Any + Send + Sync>)>>,
 }
 
 impl Reads {
-    /// What `ask` comes to, or the same question of somebody else that was asked no earlier. An error is its asker's alone.
+    /// For what came at that time, if it is known.
+    pub fn since(&self, since: Option<Instant>) -> Self {
+        Self { all: Arc::clone(&self.all), since }
+    }
+
+    /// What `ask` comes to, or an answer that somebody else got and that is no older. An error is its asker's alone.
     pub async fn share<T, E>(
         &self,
         namespace: &str,
@@ -37,58 +48,51 @@ impl Reads {
     where
         T: Clone + Send + Sync + 'static,
     {
-        let key = (TypeId::of::<T>(), namespace.to_owned(), name.to_owned());
-        let turns = Arc::clone(self.turns().entry(key.clone()).or_default());
-        let asking = Asking { reads: self, key, turns };
+        let since = self.since.unwrap_or_else(Instant::now);
+        let turns = self.turns((TypeId::of::<T>(), namespace.to_owned(), name.to_owned()));
         // A future is as large as all that it may hold, and is moved about.
-        asking.turns.take(Box::pin(ask)).await
+        turns.take(since, Box::pin(ask)).await
     }
 
-    fn turns(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Turns>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Somebody who asks, to the end or until they are dropped.
-struct Asking<'a> {
-    reads: &'a Reads,
-    key: Key,
-    turns: Arc<Turns>,
-}
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        let mut all = self.reads.turns();
-        // The map's and this one: nobody else waits for it, and nobody can begin to meanwhile.
-        if Arc::strong_count(&self.turns) == 2 {
-            all.remove(&self.key);
-        }
+    /// Those of this object; others that nobody waits for any more go.
+    fn turns(&self, key: Key) -> Arc<Turns> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, turns| Arc::strong_count(turns) > 1 || turns.may_serve());
+        Arc::clone(all.entry(key).or_default())
     }
 }
 
 impl Turns {
-    async fn take<T, E>(&self, ask: impl Future<Output = Result<T, E>>) -> Result<T, E>
+    fn may_serve(&self) -> bool {
+        let last = self.last.try_lock();
+        last.is_ok_and(|last| last.as_ref().is_some_and(|(begun, _)| begun.elapsed() < KEPT))
+    }
+
+    async fn take<T, E>(
+        &self,
+        since: Instant,
+        ask: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E>
     where
         T: Clone + Send + Sync + 'static,
     {
-        let before = self.begun.load(Ordering::SeqCst);
         let mut last = self.last.lock().await;
-        if let Some((number, answer)) = &*last
-            && *number > before
+        if let Some((begun, answer)) = &*last
+            && *begun > since
             && let Some(answer) = answer.downcast_ref::<T>()
         {
             return Ok(answer.clone());
         }
-        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let begun = Instant::now();
         let answer = ask.await?;
-        *last = Some((number, Arc::new(answer.clone())));
+        *last = Some((begun, Arc::new(answer.clone())));
         Ok(answer)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use futures_util::future::join_all;
     use tokio::sync::Notify;
@@ -138,7 +142,23 @@ mod tests {
         // The one whose request failed hears of it; the others ask again, together.
         assert_eq!(during, [Err("trouble".to_owned()), Ok(3), Ok(3)]);
         assert_eq!(server.asked.load(Ordering::SeqCst), 3);
-        assert!(reads.turns().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_answer_serves_whoever_came_before_it_was_asked_for() {
+        let reads = Reads::default();
+        let asked = AtomicU32::new(0);
+        let ask = async |reads: Reads| {
+            let count = async { Ok::<_, String>(asked.fetch_add(1, Ordering::SeqCst) + 1) };
+            reads.share("team", "app", count).await.unwrap()
+        };
+        let early = reads.since(Some(Instant::now()));
+        assert_eq!(ask(early.clone()).await, 1);
+        let late = reads.since(Some(Instant::now()));
+        assert_eq!(ask(early.clone()).await, 1);
+        assert_eq!(ask(late).await, 2);
+        assert_eq!(ask(early).await, 2, "the newest serves as well");
+        assert_eq!(ask(reads).await, 3, "who does not say so asks now");
     }
 
     #[tokio::test]
@@ -146,8 +166,10 @@ mod tests {
         let reads = Reads::default();
         let never = std::future::pending::<Result<u32, String>>();
         let asked = reads.share("team", "app", never);
-        assert!(tokio::time::timeout(std::time::Duration::ZERO, asked).await.is_err());
-        assert!(reads.turns().is_empty());
+        assert!(tokio::time::timeout(Duration::ZERO, asked).await.is_err());
+        assert_eq!(reads.share("team", "other", async { Ok::<_, String>(1) }).await, Ok(1));
+        let all = reads.all.lock().unwrap();
+        assert_eq!(all.keys().map(|(_, _, name)| &**name).collect::<Vec<_>>(), ["other"]);
     }
 
     #[tokio::test]

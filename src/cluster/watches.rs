@@ -1,5 +1,6 @@
 //! What is watched, and whose reconcile a change wakes.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,10 +10,11 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tracing::Instrument as _;
 
+use super::arrivals::Arrivals;
 use super::context::Context;
 use super::disruptions::Disruptions;
 use super::error::ClusterError;
@@ -31,15 +33,22 @@ const OVERTAKEN: Duration = Duration::from_millis(100);
 pub struct Watches {
     builds: Controller<DeserializeGuard<Build>>,
     runs: Controller<DeserializeGuard<BuildRun>>,
-    disruptions: Disruptions,
+    /// The pods that the cluster takes away, as they are seen.
+    pub disruptions: Disruptions,
+    /// The runs as they come.
+    pub arrivals: Arrivals,
 }
 
 impl Watches {
     pub fn of(client: &Client) -> Self {
         let everything = watcher::Config::default;
         let pods = everything().labels(RUN_LABEL);
-        let runs: Controller<DeserializeGuard<BuildRun>> =
-            Controller::new(Api::all(client.clone()), everything());
+        let arrivals = Arrivals::default();
+        let came = arrivals.clone();
+        let (store, writer) = reflector::store();
+        let seen = reflector(writer, watcher(Api::all(client.clone()), everything()))
+            .filter(move |event| ready(!event.as_ref().is_ok_and(|event| came.is_own(event))));
+        let runs = Controller::for_stream(seen.applied_objects(), store);
         let disruptions = Disruptions::default();
         let (noted, of_pod) = (disruptions.clone(), runs.store());
         let runs = runs.watches(Api::<Pod>::all(client.clone()), pods, move |pod| {
@@ -77,12 +86,7 @@ impl Watches {
                 own.name == name && own.kind.as_deref() == Some(ClusterBuildStrategy::KIND)
             })
         });
-        Self { builds, runs, disruptions }
-    }
-
-    /// The pods that the cluster takes away, as they are seen.
-    pub fn disruptions(&self) -> Disruptions {
-        self.disruptions.clone()
+        Self { builds, runs, disruptions, arrivals }
     }
 
     /// What was seen last of Builds and runs.
