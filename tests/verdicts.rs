@@ -458,3 +458,70 @@ fn what_was_said_before_is_not_said_again() {
     let after = judge(&run, Some(&pod));
     assert_eq!((after.status, after.event, after.next), (done.status, None, Next::Finished));
 }
+
+/// A pod with a proxy that somebody else put beside the steps, and with one that is an init container which goes on.
+fn meshed(status: Value) -> Pod {
+    let mut pod = pod(status);
+    let spec = pod.spec.as_mut().unwrap();
+    let container = |more: Value| serde_json::from_value(more).unwrap();
+    spec.containers.push(container(json!({ "name": "proxy" })));
+    let init = [json!({ "name": "prepare" }), json!({ "name": "mesh", "restartPolicy": "Always" })];
+    spec.init_containers = Some(init.map(container).into());
+    spec.active_deadline_seconds = Some(20);
+    pod
+}
+
+/// Their status, where the step `build` ended so.
+fn beside(phase: &str, build: (i32, &str), proxy: Value) -> Pod {
+    let fine = |name| ended(name, 0, "05", &json!({}));
+    let (code, at) = build;
+    let build = ended("step-build", code, at, &json!({}));
+    let steps = [fine("step-source-default"), build, fine("step-image-processing"), proxy];
+    let init = [fine("prepare"), ended("mesh", 143, "29", &json!({}))];
+    meshed(json!({ "phase": phase, "startTime": "2026-01-02T03:04:01Z",
+        "initContainerStatuses": init, "containerStatuses": steps }))
+}
+
+#[test]
+fn what_others_put_beside_the_steps_decides_nothing() {
+    let built = ("True", "Succeeded", "All Steps have completed executing");
+    let broken = waiting("proxy", "ImagePullBackOff", "no such image");
+    let crashed = ended("proxy", 1, "29", &json!({ "message": r#"{"shp-image-digest":"no"}"# }));
+    for (phase, proxy, next) in [
+        ("Running", running("proxy"), Next::EndPod),
+        ("Pending", broken.clone(), Next::EndPod),
+        ("Failed", crashed.clone(), Next::Finished),
+    ] {
+        let verdict = judge(&run(), Some(&beside(phase, (0, "10"), proxy)));
+        assert_eq!((condition(&verdict), verdict.next), (built, next), "{phase}");
+        let status = json!(verdict.status);
+        assert_eq!(status["completionTime"], "2026-01-02T03:04:10Z", "{phase}");
+        assert_eq!(status["output"], Value::Null, "{phase}");
+    }
+    let verdict = judge(&canceled(), Some(&beside("Running", (0, "10"), running("proxy"))));
+    assert_eq!((condition(&verdict).0, verdict.next), ("True", Next::EndPod));
+
+    for (phase, proxy) in [("Failed", crashed), ("Running", running("proxy"))] {
+        let verdict = judge(&run(), Some(&beside(phase, (3, "10"), proxy)));
+        assert_eq!((condition(&verdict).0, condition(&verdict).1), ("False", "Failed"), "{phase}");
+        assert_eq!(location(&verdict), (Some(POD), Some("step-build")), "{phase}");
+    }
+
+    let going = json!({ "phase": "Pending", "containerStatuses": [running("step-build"), broken] });
+    assert_eq!(condition(&judge(&run(), Some(&meshed(going)))).1, "Pending");
+}
+
+#[test]
+fn a_pod_whose_steps_have_ended_is_ended_for_what_others_put_into_it() {
+    let at = |code, at| judge(&run(), Some(&beside("Running", (code, at), running("proxy"))));
+    // The kubelet, which ends all of them, may still say why.
+    let verdict = at(3, "28");
+    assert_eq!(condition(&verdict).1, "Running");
+    assert!(matches!(verdict.next, Next::Again(left) if left.as_secs() == 3), "{:?}", verdict.next);
+    let verdict = at(3, "20");
+    assert_eq!((condition(&verdict).1, verdict.next), ("Failed", Next::EndPod));
+    let verdict = at(143, "21");
+    assert_eq!((condition(&verdict).1, verdict.next), ("BuildRunTimeout", Next::EndPod));
+    let verdict = judge(&canceled(), Some(&beside("Running", (143, "20"), running("proxy"))));
+    assert_eq!((condition(&verdict).1, verdict.next), ("BuildRunCanceled", Next::EndPod));
+}

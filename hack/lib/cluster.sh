@@ -258,6 +258,7 @@ cluster_launch() { # component
             --service-account-key-file "$tls/service-accounts.key" --service-account-signing-key-file "$tls/service-accounts.key" \
             --service-cluster-ip-range "$cluster_services" --allow-privileged=true --enable-aggregator-routing=true \
             --enable-admission-plugins OwnerReferencesPermissionEnforcement \
+            --feature-gates MutatingAdmissionPolicy=true --runtime-config admissionregistration.k8s.io/v1beta1=true \
             --default-not-ready-toleration-seconds 5 --default-unreachable-toleration-seconds 5 \
             --audit-policy-file "$config/audit.yaml" --audit-log-path "$cluster_state/logs/audit.log" --audit-log-maxsize 10000
         ;;

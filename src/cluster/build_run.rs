@@ -299,7 +299,8 @@ async fn follow(
     let stopping = pod.filter(|_| matches!(verdict.next, Next::EndPod | Next::DeletePod));
     if is_final {
         pod::remove_account(context, run).await?;
-    } else if let Some(pod) = stopping {
+    }
+    if let Some(pod) = stopping.filter(|_| !has_failed(&verdict.status)) {
         stop(context, pod, verdict.next).await?;
     }
     let waits =
@@ -329,7 +330,7 @@ async fn follow(
             tell(context, run, event).await;
         }
         // Not before its status says why: an ended pod tells nobody what it waited for.
-        if let Some(pod) = stopping {
+        if let Some(pod) = stopping.filter(|_| has_failed(&verdict.status)) {
             stop(context, pod, verdict.next).await?;
         }
         context.disruptions.forget(&namespace, pod_name);
@@ -350,7 +351,7 @@ async fn stop(context: &Context, pod: &Pod, next: Next) -> Result<(), ClusterErr
 
 /// Ends the pod of a run that failed, where the controller died between the one and the other.
 async fn end_left_over(context: &Context, run: &BuildRun) -> Result<(), ClusterError> {
-    let has_failed = run.succeeded().is_some_and(|condition| condition.status == FALSE);
+    let has_failed = run.status.as_ref().is_some_and(has_failed);
     let Some(name) = run.annotations().get(POD_ANNOTATION).filter(|_| has_failed) else {
         return Ok(());
     };
@@ -390,6 +391,10 @@ async fn replace(
     context.forget(&run.uid().unwrap_or_default());
     context.disruptions.forget(&run.namespace().unwrap_or_default(), lost);
     Box::pin(start(context, &run)).await
+}
+
+fn has_failed(status: &BuildRunStatus) -> bool {
+    status.succeeded().is_some_and(|condition| condition.status == FALSE)
 }
 
 fn is_final(status: &BuildRunStatus) -> bool {

@@ -34,6 +34,11 @@ pub fn container_name(step: &str) -> String {
     format!("{CONTAINER_PREFIX}{}", step_part(step))
 }
 
+/// Whether a container of that name is a step's.
+pub fn is_step(container: &str) -> bool {
+    container.starts_with(CONTAINER_PREFIX)
+}
+
 /// As much of a step's name as fits into its container's.
 pub fn step_part(step: &str) -> &str {
     cut(step, MAX_NAME - CONTAINER_PREFIX.len()).trim_end_matches('-')

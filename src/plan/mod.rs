@@ -25,6 +25,7 @@ mod observe;
 mod params;
 mod pod;
 pub mod pod_security;
+mod pod_status;
 mod reference_text;
 mod references;
 mod refusal;

@@ -4,9 +4,7 @@
 //! Invariant: what a gate cannot see from inside (a step that never started, a step that ended while a later one goes on) is
 //! ended from outside: the verdict says so.
 
-use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod,
-};
+use k8s_openapi::api::core::v1::{ContainerStateWaiting, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use slipway_step::protocol::results::{self, Report};
@@ -14,6 +12,10 @@ use slipway_step::protocol::results::{self, Report};
 use super::go_quote::go_quote;
 use super::loaded::DEFAULT_NAMESPACE;
 use super::pod::SUPPORTING_STEPS_ANNOTATION;
+use super::pod_status::{
+    failed, failed_at, has_started, have_others_to_end, have_steps_ended, phase, preparations,
+    statuses, steps, terminated, waiting,
+};
 use super::replacement::is_lost;
 use super::reports;
 use crate::api::{
@@ -158,23 +160,14 @@ pub fn observe(seen: &Seen<'_>, now: Timestamp) -> Verdict {
 fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
     let Some(pod) = seen.pod else { return gone(seen, now) };
     let canceled = seen.buildrun.spec.is_canceled();
+    if has_succeeded(pod) {
+        return succeeded(canceled).then(if have_others_to_end(pod) {
+            Next::EndPod
+        } else {
+            Next::Finished
+        });
+    }
     match phase(pod) {
-        "Succeeded" if canceled => Standing {
-            status: TRUE,
-            reason: reasons::SUCCEEDED,
-            message:
-                "The TaskRun completed before the request to cancel the TaskRun could be processed."
-                    .into(),
-            details: None,
-            next: Next::Finished,
-        },
-        "Succeeded" => Standing {
-            status: TRUE,
-            reason: reasons::SUCCEEDED,
-            message: "All Steps have completed executing".into(),
-            details: None,
-            next: Next::Finished,
-        },
         // Nobody may be left on its node who would end it.
         _ if is_lost(pod) => gone(seen, now),
         "Failed" => failure(seen, pod, now),
@@ -186,6 +179,22 @@ fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
             if canceled && going.status == UNKNOWN { canceling(going, pod) } else { going }
         }
     }
+}
+
+/// Steps decide, and not what others put into the pod: that may fail, or go on for ever.
+fn has_succeeded(pod: &Pod) -> bool {
+    phase(pod) == "Succeeded"
+        || have_steps_ended(pod) && steps(pod).iter().all(|(_, status)| failed(*status).is_none())
+}
+
+fn succeeded(canceled: bool) -> Standing {
+    let message = if canceled {
+        "The TaskRun completed before the request to cancel the TaskRun could be processed."
+    } else {
+        "All Steps have completed executing"
+    };
+    let (reason, next) = (reasons::SUCCEEDED, Next::Finished);
+    Standing { status: TRUE, reason, message: message.into(), details: None, next }
 }
 
 fn gone(seen: &Seen<'_>, now: Timestamp) -> Standing {
@@ -296,17 +305,30 @@ fn stuck(seen: &Seen<'_>, pod: &Pod) -> Option<Standing> {
     None
 }
 
-/// A step that failed while a later one goes on.
+/// A step that failed while something else goes on: a later step, or what others put into the pod.
 fn left_behind(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Option<Standing> {
     let ordered = steps(pod);
     let failed = ordered.iter().position(|(_, status)| failed(*status).is_some())?;
-    let goes_on = ordered[failed + 1..].iter().any(|(_, status)| terminated(*status).is_none());
+    let goes_on = ordered[failed + 1..].iter().any(|(_, status)| terminated(*status).is_none())
+        || have_steps_ended(pod) && have_others_to_end(pod);
     let ended = failed_at(ordered[failed].1).filter(|_| goes_on)?;
     let left = SKIP_TIME - now.duration_since(ended.0);
     if left.is_positive() {
         return Some(going(pod, phase(pod)).then(Next::Again(left)));
     }
-    Some(failure(seen, pod, now).then(Next::EndPod))
+    let standing = match (seen.buildrun.spec.is_canceled(), deadline(pod)) {
+        (true, _) => canceled(),
+        (_, Some(deadline)) if deadline <= ended.0 => timed_out(seen),
+        _ => failure(seen, pod, now),
+    };
+    Some(standing.then(Next::EndPod))
+}
+
+/// When the kubelet tells the pod to end.
+fn deadline(pod: &Pod) -> Option<Timestamp> {
+    let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
+    let accepted = pod.status.as_ref()?.start_time.as_ref()?.0;
+    accepted.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
 /// Why a pod failed, or is about to.
@@ -375,9 +397,8 @@ fn failure(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Standing {
 
 /// The init container hands out the program; without it no step can start.
 fn init_failure(pod: &Pod) -> Option<Standing> {
-    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
     let (status, ended) =
-        statuses.iter().find_map(|status| failed(Some(status)).map(|ended| (status, ended)))?;
+        preparations(pod).find_map(|status| failed(Some(status)).map(|ended| (status, ended)))?;
     let why = ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or_default();
     let message = format!(
         "init container failed, {} exited with code {}: {why}",
@@ -444,62 +465,6 @@ fn going(pod: &Pod, phase: &str) -> Standing {
     Standing::going(if pulls { reasons::PULL_IMAGE_FAILED } else { reasons::PENDING }, message)
 }
 
-fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
-}
-
-/// Init containers, then steps.
-fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
-    let status = pod.status.as_ref();
-    let init = status.and_then(|status| status.init_container_statuses.as_ref());
-    let steps = status.and_then(|status| status.container_statuses.as_ref());
-    init.into_iter().chain(steps).flatten()
-}
-
-/// The steps in the order of the pod's spec, with what is known of each.
-fn steps(pod: &Pod) -> Vec<(&str, Option<&ContainerStatus>)> {
-    let known = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.container_statuses.as_deref())
-        .unwrap_or_default();
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    containers
-        .map(|container| {
-            (container.name.as_str(), known.iter().find(|status| status.name == container.name))
-        })
-        .collect()
-}
-
-/// Whether a step runs or has run, and may have said something.
-fn has_started(pod: &Pod) -> bool {
-    phase(pod) == "Running"
-        || steps(pod)
-            .into_iter()
-            .filter_map(|(_, status)| state(status?))
-            .any(|state| state.running.is_some() || state.terminated.is_some())
-}
-
-fn state(status: &ContainerStatus) -> Option<&ContainerState> {
-    status.state.as_ref()
-}
-
-fn waiting(status: &ContainerStatus) -> Option<&ContainerStateWaiting> {
-    state(status)?.waiting.as_ref()
-}
-
-fn terminated(status: Option<&ContainerStatus>) -> Option<&ContainerStateTerminated> {
-    state(status?)?.terminated.as_ref()
-}
-
-fn failed(status: Option<&ContainerStatus>) -> Option<&ContainerStateTerminated> {
-    terminated(status).filter(|ended| ended.exit_code != 0)
-}
-
-fn failed_at(status: Option<&ContainerStatus>) -> Option<&Time> {
-    failed(status)?.finished_at.as_ref()
-}
-
 /// The kubelet makes directories for subPath mounts by and by; that passes.
 fn waits_for_sub_path(waiting: &ContainerStateWaiting) -> bool {
     waiting
@@ -536,13 +501,10 @@ fn told(pod: &Pod, name: &str) -> Option<String> {
         .next_back()
 }
 
-/// When the last container ended, else now.
+/// When the last step ended, else now.
 fn completion(pod: Option<&Pod>, now: Timestamp) -> Time {
-    let ended = pod
-        .into_iter()
-        .flat_map(statuses)
-        .filter_map(|status| terminated(Some(status))?.finished_at.clone());
-    let all_ended =
-        pod.is_some_and(|pod| steps(pod).iter().all(|(_, status)| terminated(*status).is_some()));
-    ended.max_by_key(|time| time.0).filter(|_| all_ended).unwrap_or(Time(now))
+    let Some(pod) = pod.filter(|pod| have_steps_ended(pod)) else { return Time(now) };
+    let ended =
+        steps(pod).into_iter().filter_map(|(_, status)| terminated(status)?.finished_at.as_ref());
+    ended.max_by_key(|time| time.0).cloned().unwrap_or(Time(now))
 }
