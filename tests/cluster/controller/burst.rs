@@ -12,7 +12,8 @@ use slipway::cluster::install::{NAME, NAMESPACE};
 use super::super::harness::{Namespace, PATIENCE, kubectl, run, variable};
 use super::super::start::{rounds, show};
 use super::super::steps::{BUSYBOX, run_of, step};
-use super::{Controller, Request, audit_end, requests_with};
+use super::Controller;
+use super::audit::{self, Request};
 
 /// Of the one client that both kinds of objects are created with.
 const CONNECTIONS: &str = "16";
@@ -45,7 +46,7 @@ fn a_burst_of_runs_costs_two_writes_each_and_little_memory() {
     let of_controller = || requests.iter().filter(|request| request.is_of_controller());
     let writes: Vec<_> =
         of_controller().filter_map(|request| request.write_in(namespace.name())).collect();
-    let reads = of_controller().filter(|request| request.object_ref.namespace == namespace.name());
+    let reads = of_controller().filter(|request| request.is_in(namespace.name()));
     let reads = reads.count() - writes.len();
     let each = |all: usize| ratio(all, count);
     let raw = f64::midpoint(before, after);
@@ -107,9 +108,9 @@ fn raw_creates(namespace: &Namespace, pod: &Value, count: usize) -> f64 {
             pod
         })
         .collect();
-    let begin = audit_end();
+    let begin = audit::end();
     create(namespace, PODS, &pods);
-    let requests = requests_with(begin, namespace.name());
+    let requests = audit::since(begin, namespace.name());
     let created = requests.iter().filter(|request| is(request, namespace, "create pods"));
     let rate = rate(count, created.clone(), created);
     namespace.kubectl(&["delete", "pods", "--all", "--wait=false"]);
@@ -120,10 +121,10 @@ fn raw_creates(namespace: &Namespace, pod: &Value, count: usize) -> f64 {
 fn runs(namespace: &Namespace, count: usize) -> (f64, Vec<Request>) {
     until_gone(namespace);
     let runs: Vec<_> = (0..count).map(|number| run_named(&format!("run-{number}"))).collect();
-    let begin = audit_end();
+    let begin = audit::end();
     create(namespace, RUNS, &runs);
     await_pods(namespace, count);
-    let mut requests = requests_with(begin, namespace.name());
+    let mut requests = audit::since(begin, namespace.name());
     let made = |what| move |request: &&Request| is(request, namespace, what);
     let pods = requests.iter().filter(made("create pods"));
     let rate = rate(count, requests.iter().filter(made("create buildruns")), pods.clone());

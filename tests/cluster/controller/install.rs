@@ -62,7 +62,7 @@ fn the_sample_builds_under_the_account_of_the_install_file() {
 fn assert_few_writes_and_none_forbidden(controller: &Controller, namespace: &Namespace) {
     let requests = controller.requests();
     // Elsewhere, others may start an API server again, which refuses everything for a moment.
-    let here = requests.iter().filter(|request| request.object_ref.namespace == namespace.name());
+    let here = requests.iter().filter(|request| request.is_in(namespace.name()));
     let forbidden: Vec<_> = here.filter(|request| request.is_forbidden()).collect();
     assert!(forbidden.is_empty(), "{forbidden:#?}");
     let run = ["create events", "create pods", "patch buildruns", "patch buildruns/status"];

@@ -6,7 +6,7 @@ use serde_json::Value;
 use slipway::cluster::install::{Images, NAME, objects};
 
 use super::super::harness::variable;
-use super::{Request, requests_since};
+use super::audit::{self, Request};
 
 /// Admission asks for these on the controller's behalf, which no audit log shows; `roles` shows what happens without them.
 const OF_ADMISSION: [&str; 2] =
@@ -16,7 +16,7 @@ const OF_ADMISSION: [&str; 2] =
 #[ignore = "hack/test runs it after all others of its tier"]
 fn the_controller_used_each_of_its_rights_and_missed_none() {
     let begin = variable("SLIPWAY_AUDIT_BEGIN").parse().expect("a size in bytes");
-    let requests = requests_since(begin);
+    let requests = audit::by_controller_since(begin);
     let (refused, allowed): (Vec<_>, Vec<_>) =
         requests.iter().partition(|request| request.is_forbidden());
     let refused: BTreeSet<_> = refused.into_iter().map(Request::right).collect();
