@@ -51,7 +51,7 @@ const PREFIX: &str = "test-";
 static TURNS: RwLock<()> = RwLock::new(());
 
 /// Tests share the node, but for those that measure.
-enum Turn {
+pub enum Turn {
     Shared { _guard: RwLockReadGuard<'static, ()> },
     Alone { _guard: RwLockWriteGuard<'static, ()> },
 }
@@ -81,7 +81,8 @@ impl Namespace {
 
     fn labelled(test: &str, turn: Turn, labels: &[(&str, &str)]) -> Self {
         variable("SLIPWAY_NODE");
-        let namespace = Self { name: format!("{PREFIX}{test}-{}", std::process::id()), _turn: turn };
+        let namespace =
+            Self { name: format!("{PREFIX}{test}-{}", std::process::id()), _turn: turn };
         let labels: BTreeMap<_, _> = labels.iter().copied().collect();
         let metadata = json!({ "name": namespace.name, "labels": labels });
         let document = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
@@ -404,7 +405,7 @@ fn wait_until_swept() {
     }
 }
 
-fn shared_turn() -> Turn {
+pub fn shared_turn() -> Turn {
     Turn::Shared { _guard: TURNS.read().unwrap_or_else(PoisonError::into_inner) }
 }
 

@@ -1,5 +1,6 @@
 //! The controller as install.yaml brings it: its Deployment, under its own account.
 //!
+//! Invariant: a test asks for the controller first, and then for its namespace.
 //! Invariant: the program that runs is that of the image imported last; it starts anew once in a run of the tests, and stays afterwards.
 
 mod api_server;
@@ -27,10 +28,12 @@ mod unreadable;
 mod waiting;
 
 use std::sync::OnceLock;
+use std::time::Instant;
 
+use serde_json::json;
 use slipway::cluster::install::{NAME, NAMESPACE};
 
-use super::harness::{kubectl, run};
+use super::harness::{PATIENCE, kubectl, output_of, run, shared_turn};
 use audit::Request;
 
 /// Where the API server's audit log ended before the controller started.
@@ -45,6 +48,8 @@ impl Controller {
     #[must_use]
     pub fn installed() -> Self {
         let audit_begin = AUDIT_BEGIN.get_or_init(|| {
+            // Who measures wants no other program to start meanwhile. A test that already has a namespace would wait for itself.
+            let _turn = shared_turn();
             let begin = audit::end();
             std::panic::catch_unwind(install).ok().map(|()| begin)
         });
@@ -82,6 +87,7 @@ fn install() {
         ]),
         "",
     );
+    wait_until_owners_are_known();
     let deployment = format!("deployment/{NAME}");
     let of_deployment = |words: &[&str]| {
         kubectl(&[&["--namespace", NAMESPACE, "rollout"], words, &[&deployment]].concat())
@@ -91,6 +97,34 @@ fn install() {
     let status = of_deployment(&["status", "--timeout=180s"]).output().unwrap();
     let error = String::from_utf8_lossy(&status.stderr);
     assert!(status.status.success(), "the controller does not start: {error}\n{}", log());
+}
+
+/// For some seconds the API server lets no object of a new kind hold up the deletion of others. The controller tries again until then, which
+/// tests would count.
+fn wait_until_owners_are_known() {
+    let owner = |kind: &str| {
+        json!({
+            "apiVersion": "shipwright.io/v1beta1",
+            "kind": kind,
+            "name": "owner",
+            "uid": "00000000-0000-0000-0000-000000000000",
+            "blockOwnerDeletion": true,
+        })
+    };
+    let owners = [owner("Build"), owner("BuildRun")];
+    let metadata = json!({ "name": "owned", "namespace": "default", "ownerReferences": owners });
+    let document = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });
+    let mut create = kubectl(&["create", "--dry-run=server", "--filename=-"]);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let output = output_of(&mut create, &document.to_string());
+        if output.status.success() {
+            return;
+        }
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains("cannot find RESTMapping"), "{error}");
+        assert!(Instant::now() < deadline, "after {PATIENCE:?}: {error}");
+    }
 }
 
 fn log() -> String {
