@@ -122,6 +122,14 @@ impl Request {
         writes.then(|| format!("{} {}", self.verb, self.resource()))
     }
 
+    /// Such as `patch buildruns/status`, with the code where it was refused.
+    pub fn what(&self) -> String {
+        const REFUSED: u16 = 400;
+        let what = format!("{} {}", self.verb, self.resource());
+        let code = self.response_status.code;
+        if code < REFUSED { what } else { format!("{what} ({code})") }
+    }
+
     /// Whether it made an object of that kind there.
     pub fn has_created(&self, resource: &str, namespace: &str) -> bool {
         const CREATED: u16 = 201;

@@ -26,6 +26,7 @@ mod samples;
 mod told;
 mod unreadable;
 mod waiting;
+mod writes;
 
 use std::sync::OnceLock;
 use std::time::Instant;
