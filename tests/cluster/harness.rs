@@ -45,10 +45,13 @@ pub fn documents<const N: usize>(texts: [&str; N]) -> String {
     texts.join("\n---\n")
 }
 
+/// Of the names of all namespaces that tests make.
+const PREFIX: &str = "test-";
+
 static TURNS: RwLock<()> = RwLock::new(());
 
 /// Tests share the node, but for those that measure.
-enum Turn {
+pub enum Turn {
     Shared { _guard: RwLockReadGuard<'static, ()> },
     Alone { _guard: RwLockWriteGuard<'static, ()> },
 }
@@ -69,15 +72,17 @@ impl Namespace {
         Self::labelled(test, shared_turn(), &[("pod-security.kubernetes.io/enforce", "restricted")])
     }
 
-    /// No other test of this tier runs while this one is there: for measurements.
+    /// No other test of this tier runs while this one is there, and nothing is left of those before: for measurements.
     pub fn alone(test: &str) -> Self {
         let guard = TURNS.write().unwrap_or_else(PoisonError::into_inner);
+        wait_until_swept();
         Self::labelled(test, Turn::Alone { _guard: guard }, &[])
     }
 
     fn labelled(test: &str, turn: Turn, labels: &[(&str, &str)]) -> Self {
         variable("SLIPWAY_NODE");
-        let namespace = Self { name: format!("test-{test}-{}", std::process::id()), _turn: turn };
+        let namespace =
+            Self { name: format!("{PREFIX}{test}-{}", std::process::id()), _turn: turn };
         let labels: BTreeMap<_, _> = labels.iter().copied().collect();
         let metadata = json!({ "name": namespace.name, "labels": labels });
         let document = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
@@ -389,7 +394,18 @@ impl Drop for Running {
     }
 }
 
-fn shared_turn() -> Turn {
+/// What is left of tests that have ended goes slowly, and keeps the node and the controllers busy until then.
+fn wait_until_swept() {
+    let leaving = "--output=jsonpath={range .items[?(@.metadata.deletionTimestamp)]}{.metadata.name}{'\\n'}{end}";
+    let leaving = run(kubectl(&["get", "namespaces", leaving]), "");
+    for namespace in leaving.lines().filter(|name| name.starts_with(PREFIX)) {
+        let namespace = format!("namespace/{namespace}");
+        // One by one: many take longer than one of them may.
+        run(kubectl(&["wait", "--for=delete", "--timeout=180s", &namespace]), "");
+    }
+}
+
+pub fn shared_turn() -> Turn {
     Turn::Shared { _guard: TURNS.read().unwrap_or_else(PoisonError::into_inner) }
 }
 

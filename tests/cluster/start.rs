@@ -80,7 +80,16 @@ fn five_steps_start_nearly_as_fast_as_one_container() {
 pub fn median(times: impl Iterator<Item = Duration>) -> Duration {
     let mut times: Vec<_> = times.collect();
     times.sort();
-    times[times.len() / 2]
+    let middle = times.len() / 2;
+    if times.len() % 2 == 1 { times[middle] } else { (times[middle - 1] + times[middle]) / 2 }
+}
+
+#[test]
+fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
+    let of = |seconds: &[u64]| median(seconds.iter().copied().map(Duration::from_secs));
+    assert_eq!(of(&[5, 1, 3]), Duration::from_secs(3));
+    assert_eq!(of(&[1, 4]), Duration::from_millis(2500));
+    assert_eq!(of(&[9, 1, 4, 2]), Duration::from_secs(3));
 }
 
 /// Runs the pod, whose last container prints the time, under a name of its own.

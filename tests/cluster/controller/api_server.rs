@@ -4,7 +4,8 @@ use std::process::Command;
 
 use super::super::harness::{Namespace, run};
 use super::Controller;
-use super::disturbed::{Audit, Runs, put_back};
+use super::audit::Following;
+use super::disturbed::{Runs, put_back};
 
 #[test]
 #[ignore = "stops what other tests need, and does not hold on slow machines yet"]
@@ -13,11 +14,13 @@ fn runs_outlive_the_api_server_and_etcd() {
     let namespace = Namespace::alone("api-server");
     let mut runs = Runs::prepare(&namespace);
     for (component, writes) in [("kube-apiserver", 7), ("etcd", 12)] {
-        let audit = Audit::from_now();
+        let audit = Following::from_now();
         runs.create(5);
         let mut seen = 0;
         audit.wait_for(&format!("write {writes}"), |request| {
-            seen += usize::from(request.is_in(&namespace) && request.write().is_some());
+            seen += usize::from(
+                request.is_of_controller() && request.write_in(namespace.name()).is_some(),
+            );
             seen == writes
         });
         let _back = Stopped::now(component);

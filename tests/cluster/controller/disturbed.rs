@@ -1,20 +1,17 @@
-//! What the tests stand on that disturb the controller: many small runs, what they must come to, and the audit log as it grows.
+//! What the tests stand on that disturb the controller: many small runs, what they must come to, and the Deployment as it is changed.
 //!
 //! Invariant: a disturbed run is judged like any other one: one pod, one end, and nothing written after it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::time::Instant;
 
 use serde_json::{Value, json};
 use slipway::api::BuildRun;
-use slipway::cluster::install::{NAME, NAMESPACE};
+use slipway::cluster::install::NAMESPACE;
 
 use super::super::documents::{build, script_strategy};
-use super::super::harness::{Namespace, PATIENCE, kubectl, run, variable};
+use super::super::harness::{Namespace, PATIENCE, kubectl, run};
+use super::audit;
 
 /// Runs of a build that does nothing, all at once.
 pub struct Runs<'a> {
@@ -26,7 +23,7 @@ pub struct Runs<'a> {
 impl<'a> Runs<'a> {
     /// What they name, but not yet the runs.
     pub fn prepare(namespace: &'a Namespace) -> Self {
-        let audit = audit_end();
+        let audit = audit::end();
         namespace.apply(&script_strategy("nothing", (1001, 1001), "true"));
         let mut build: Value =
             serde_json::from_str(&build("nothing", &Value::Null, &json!({ "image": "unused" })))
@@ -90,15 +87,10 @@ impl<'a> Runs<'a> {
 
     /// Names of all pods that were ever made here, whoever made them.
     fn pods_made(&self) -> Vec<String> {
-        let log = std::fs::read(variable("SLIPWAY_AUDIT_LOG")).unwrap();
-        let begin = usize::try_from(self.audit).unwrap();
-        let requests = log[begin..].lines().map_while(Result::ok).filter_map(|line| parsed(&line));
-        let made = requests.filter(|request| {
-            request.is("create", "pods")
-                && request.0["objectRef"]["namespace"] == self.namespace.name()
-                && request.0["responseStatus"]["code"] == 201
-        });
-        made.map(|request| request.0["objectRef"]["name"].as_str().unwrap().to_owned()).collect()
+        let namespace = self.namespace.name();
+        let requests = audit::since(self.audit, namespace);
+        let made = requests.iter().filter(|request| request.has_created("pods", namespace));
+        made.map(|request| request.name().to_owned()).collect()
     }
 }
 
@@ -125,108 +117,6 @@ fn assert_built(run: &BuildRun, build_spec: &Value) -> String {
     ]);
     assert_eq!(run.metadata.labels.as_ref(), Some(&labels), "{name}");
     run.metadata.annotations.as_ref().unwrap()["slipway.dev/pod"].clone()
-}
-
-/// A line of the audit log that is about the controller's account.
-pub struct Request(Value);
-
-impl Request {
-    pub fn is(&self, verb: &str, resource: &str) -> bool {
-        let object = &self.0["objectRef"];
-        self.0["verb"] == verb && object["resource"] == resource && object["subresource"].is_null()
-    }
-
-    fn is_of_controller(&self) -> bool {
-        let account = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
-        self.0["user"]["username"] == *account
-    }
-
-    /// Such as `patch buildruns/status run-1`, where the controller writes anything but its lease.
-    pub fn write(&self) -> Option<String> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (verb, object) = (text(&self.0["verb"]), &self.0["objectRef"]);
-        let resource = text(&object["resource"]);
-        if !self.is_of_controller()
-            || ["get", "list", "watch"].contains(&&*verb)
-            || resource == "leases"
-        {
-            return None;
-        }
-        let subresource = object["subresource"].as_str();
-        let slash = subresource.map(|name| format!("/{name}")).unwrap_or_default();
-        Some(format!("{verb} {resource}{slash} {}", text(&object["name"])))
-    }
-
-    /// The pod that asked; nothing where the account's token was used outside of one.
-    pub fn pod(&self) -> Option<&str> {
-        self.0["user"]["extra"]["authentication.kubernetes.io/pod-name"][0].as_str()
-    }
-
-    pub fn is_in(&self, namespace: &Namespace) -> bool {
-        self.0["objectRef"]["namespace"] == namespace.name()
-    }
-}
-
-fn parsed(line: &str) -> Option<Request> {
-    // The last line may still be on its way.
-    serde_json::from_str(line).ok().map(Request)
-}
-
-fn audit_end() -> u64 {
-    std::fs::metadata(variable("SLIPWAY_AUDIT_LOG")).unwrap().len()
-}
-
-/// What is asked of the API server from now on.
-pub struct Audit {
-    tail: Child,
-    lines: Receiver<String>,
-}
-
-impl Audit {
-    pub fn from_now() -> Self {
-        let from = format!("--bytes=+{}", audit_end() + 1);
-        let mut tail = Command::new("tail")
-            .args([&from, "--follow=name", &variable("SLIPWAY_AUDIT_LOG")])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("tail starts");
-        let stdout = tail.stdout.take().unwrap();
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { tail, lines }
-    }
-
-    /// The first request that is as wanted.
-    pub fn wait_for(&self, what: &str, mut is: impl FnMut(&Request) -> bool) -> Request {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left);
-            let line = line.unwrap_or_else(|error| panic!("no {what} after {PATIENCE:?}: {error}"));
-            if let Some(request) = parsed(&line).filter(&mut is) {
-                return request;
-            }
-        }
-    }
-
-    /// What was asked until now.
-    pub fn so_far(&self) -> Vec<Request> {
-        self.lines.try_iter().filter_map(|line| parsed(&line)).collect()
-    }
-}
-
-impl Drop for Audit {
-    fn drop(&mut self) {
-        // It ends with its reader at the latest.
-        let _ = self.tail.kill();
-        let _ = self.tail.wait();
-    }
 }
 
 /// kubectl for what belongs to the controller.

@@ -56,7 +56,7 @@ fn name_of(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap()
 }
 
-fn cancel(namespace: &Namespace, run: &str) {
+pub fn cancel(namespace: &Namespace, run: &str) {
     let patch = r#"{"spec":{"state":"BuildRunCanceled"}}"#;
     namespace.kubectl(&["patch", "buildrun", run, "--type=merge", "--patch", patch]);
 }

@@ -6,7 +6,8 @@ use slipway::cluster::install::{NAME, NAMESPACE};
 
 use super::super::harness::{Namespace, PATIENCE, run, status};
 use super::Controller;
-use super::disturbed::{Audit, Changed, DEPLOYMENT, Request, Runs, of_controller};
+use super::audit::{Following, Request};
+use super::disturbed::{Changed, DEPLOYMENT, Runs, of_controller};
 
 /// Nobody has to wait long for the lease of the one that was killed.
 const SHORT_LEASE: [&str; 6] = [
@@ -35,7 +36,7 @@ fn ten_kills_leave_thirty_runs_with_one_pod_each() {
     let mut runs = Runs::prepare(&namespace);
     let mut killed = Vec::new();
     for writes in 1..=10 {
-        let audit = Audit::from_now();
+        let audit = Following::from_now();
         let (pod, process) = running(&namespace, &killed);
         // More than enough for ten writes, beside what the ones before left undone.
         runs.create(3);
@@ -45,7 +46,7 @@ fn ten_kills_leave_thirty_runs_with_one_pod_each() {
             seen == writes
         });
         kill_process(process, Signal::KILL).expect("it runs");
-        println!("killed after write {writes}: {}", last.write().unwrap());
+        println!("killed after write {writes}: {}", last.write_in(namespace.name()).unwrap());
         // Or its kubelet would wait longer each time before it starts the container again.
         of_controller(&["delete", "pod", &pod, "--grace-period=0", "--force"]);
         killed.push(pod);
@@ -54,7 +55,9 @@ fn ten_kills_leave_thirty_runs_with_one_pod_each() {
 }
 
 fn is_write_of(request: &Request, pod: &str, namespace: &Namespace) -> bool {
-    request.pod() == Some(pod) && request.is_in(namespace) && request.write().is_some()
+    request.pod() == Some(pod)
+        && request.is_of_controller()
+        && request.write_in(namespace.name()).is_some()
 }
 
 /// The controller's pod that is none of these, and its process.

@@ -15,7 +15,8 @@ use slipway::cluster::install::{NAME, NAMESPACE};
 
 use super::super::harness::{Namespace, PATIENCE, variable};
 use super::Controller;
-use super::disturbed::{Audit, Changed, DEPLOYMENT, Request, Runs, of_controller};
+use super::audit::{Following, Request};
+use super::disturbed::{Changed, DEPLOYMENT, Runs, of_controller};
 
 const LEASE: &str = "shipwright-build-controller-lock";
 /// Ten times what it should take on a machine that is not busy.
@@ -40,7 +41,7 @@ fn a_leader_that_stood_still_writes_nothing_after_the_takeover() {
     drop(one);
 
     // Both are there, and the second one waits.
-    let audit = Audit::from_now();
+    let audit = Following::from_now();
     runs.create(6);
     let mut seen = 0;
     audit.wait_for("write 9", |request| {
@@ -63,7 +64,7 @@ fn a_leader_that_stood_still_writes_nothing_after_the_takeover() {
     assert!(first.pod().unwrap().starts_with(NAME));
 
     // From here on the one that was stopped knows no better than that it leads.
-    let audit = Audit::from_now();
+    let audit = Following::from_now();
     stopped.signal(Signal::CONT);
     let (success, log) = stopped.end();
     assert!(!success && log.contains("does not lead any more"), "{log}");
@@ -75,7 +76,7 @@ fn a_leader_that_stood_still_writes_nothing_after_the_takeover() {
 }
 
 fn write_in(request: &Request, namespace: &Namespace) -> Option<String> {
-    request.write().filter(|_| request.is_in(namespace))
+    request.write_in(namespace.name()).filter(|_| request.is_of_controller())
 }
 
 fn holder(lease: &Lease) -> &str {

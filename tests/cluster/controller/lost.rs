@@ -19,11 +19,11 @@ use super::runs::{
 };
 
 /// Waits until the test says go.
-const WAIT: &str = "until test -e /workspace/go; do sleep 0.01; done";
+pub const WAIT: &str = "until test -e /workspace/go; do sleep 0.01; done";
 const ATTEMPT: &str = "slipway.dev/attempt";
 
 /// What a drain asks for each pod.
-fn evict(namespace: &Namespace, pod: &str) {
+pub fn evict(namespace: &Namespace, pod: &str) {
     let metadata = json!({ "name": pod, "namespace": namespace.name() });
     let eviction =
         json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata }).to_string();

@@ -37,7 +37,6 @@ fn seconds(from: Option<&Time>, to: Option<&Time>) -> f64 {
 }
 
 #[test]
-#[ignore = "stops what other tests need, and does not hold on slow machines yet"]
 fn a_run_counts_once_with_its_times_and_a_refused_one_does_not() {
     let _controller = Controller::installed();
     let namespace = Namespace::alone("metrics");

@@ -1,6 +1,7 @@
 //! The samples from `kubectl apply` to the image, each pod read back from the API server.
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use rstest::rstest;
 use serde_json::{Value, json};
 use slipway::api::{BuildRun, TRUE};
@@ -8,39 +9,74 @@ use slipway::api::{BuildRun, TRUE};
 use super::super::documents::{
     build, clone_key, git_source, output, push_secret, sample, script_strategy, ssh_url, tls_output,
 };
-use super::super::harness::{Ended, Namespace, PATIENCE, documents};
+use super::super::harness::{Ended, Namespace, PATIENCE, documents, variable};
 use super::super::samples::{Pushed, SHIPWRIGHT_MANAGED, STRATEGY_MANAGED};
 use super::Controller;
 
-/// What the API server, and the scheduler add to a pod, anywhere in it.
-const ADDED: [&str; 26] = [
-    ".metadata.creationTimestamp",
-    ".metadata.generation",
-    ".metadata.managedFields",
-    ".metadata.resourceVersion",
-    ".metadata.uid",
-    ".spec.containers[].imagePullPolicy",
-    ".spec.containers[].resources",
-    ".spec.containers[].terminationMessagePath",
-    ".spec.containers[].terminationMessagePolicy",
-    ".spec.dnsPolicy",
-    ".spec.enableServiceLinks",
-    ".spec.initContainers[].imagePullPolicy",
-    ".spec.initContainers[].resources",
-    ".spec.initContainers[].terminationMessagePath",
-    ".spec.initContainers[].terminationMessagePolicy",
-    ".spec.nodeName",
-    ".spec.preemptionPolicy",
-    ".spec.priority",
-    ".spec.schedulerName",
-    ".spec.securityContext",
-    ".spec.serviceAccount",
-    ".spec.terminationGracePeriodSeconds",
-    ".spec.tolerations",
-    ".spec.volumes[].downwardAPI.items[].fieldRef.apiVersion",
-    ".spec.volumes[].projected.sources[].downwardAPI.items[].fieldRef.apiVersion",
-    ".spec.volumes[].secret.defaultMode",
+/// What Kubernetes adds to a pod, anywhere in it, and what that is.
+const ADDED: [(&str, &str); 20] = [
+    (".metadata.generation", "1"),
+    (".spec.containers[].imagePullPolicy", r#""IfNotPresent""#),
+    (".spec.containers[].resources", "{}"),
+    (".spec.containers[].terminationMessagePath", r#""/dev/termination-log""#),
+    (".spec.containers[].terminationMessagePolicy", r#""File""#),
+    (".spec.dnsPolicy", r#""ClusterFirst""#),
+    (".spec.enableServiceLinks", "true"),
+    (".spec.initContainers[].imagePullPolicy", r#""IfNotPresent""#),
+    (".spec.initContainers[].resources", "{}"),
+    (".spec.initContainers[].terminationMessagePath", r#""/dev/termination-log""#),
+    (".spec.initContainers[].terminationMessagePolicy", r#""File""#),
+    (".spec.preemptionPolicy", r#""PreemptLowerPriority""#),
+    (".spec.priority", "0"),
+    (".spec.schedulerName", r#""default-scheduler""#),
+    (".spec.securityContext", "{}"),
+    (".spec.serviceAccount", r#""default""#),
+    (".spec.terminationGracePeriodSeconds", "30"),
+    (".spec.volumes[].downwardAPI.items[].fieldRef.apiVersion", r#""v1""#),
+    (".spec.volumes[].projected.sources[].downwardAPI.items[].fieldRef.apiVersion", r#""v1""#),
+    (".spec.volumes[].secret.defaultMode", "420"),
 ];
+
+/// Whether that is what Kubernetes adds to a pod there.
+fn is_added(path: &str, value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
+    match path {
+        // Each of these is another one each time.
+        ".metadata.creationTimestamp" => text.parse::<Timestamp>().is_ok(),
+        ".metadata.resourceVersion" => text.parse::<u64>().is_ok(),
+        ".metadata.uid" => is_uid(text),
+        // Times are in it, and who tells of the pod: the kubelet, and the scheduler if it had to wait.
+        ".metadata.managedFields" => is_of_controller_but_for_its_status(value),
+        ".spec.nodeName" => text == variable("SLIPWAY_NODE"),
+        // The API server of the tests is told to wait no longer.
+        ".spec.tolerations" => {
+            let unreachable = ["not-ready", "unreachable"].map(|what| {
+                json!({ "key": format!("node.kubernetes.io/{what}"), "operator": "Exists",
+                    "effect": "NoExecute", "tolerationSeconds": 5 })
+            });
+            *value == json!(unreachable)
+        }
+        _ => {
+            let added = ADDED.iter().find(|(added, _)| *added == path);
+            added.is_some_and(|(_, expected)| {
+                *value == serde_json::from_str::<Value>(expected).unwrap()
+            })
+        }
+    }
+}
+
+fn is_uid(text: &str) -> bool {
+    let parts: Vec<_> = text.split('-').map(str::len).collect();
+    let is_hex = |letter: char| letter == '-' || letter.is_ascii_hexdigit();
+    parts == [8, 4, 4, 4, 12] && text.chars().all(is_hex)
+}
+
+fn is_of_controller_but_for_its_status(managed: &Value) -> bool {
+    let (status, others): (Vec<_>, Vec<_>) =
+        managed.as_array().unwrap().iter().partition(|part| part["subresource"] == "status");
+    let managers: Vec<_> = others.iter().map(|part| &part["manager"]).collect();
+    managers == ["slipway-controller"] && !status.is_empty()
+}
 
 #[rstest]
 #[case::the_strategy_pushes(STRATEGY_MANAGED, false)]
@@ -142,7 +178,7 @@ fn compare(path: &str, live: &Value, rendered: &Value, differences: &mut Vec<Str
             }
         }
         _ if live == rendered => {}
-        (_, Value::Null) if ADDED.contains(&path) => {}
+        (_, Value::Null) if is_added(path, live) => {}
         _ => differences.push(format!("{path} is {live}, not {rendered}")),
     }
 }
