@@ -401,6 +401,10 @@ fn embedded_and(run: &Value) -> Value {
 #[case::embedded_strategy(json!({ "run": embedded(&json!({})), "absent": ["BuildStrategy/s"] }), &["BuildRun r: spec.build.spec.strategy.name: BuildRegistrationFailed: buildStrategy s does not exist in namespace ns"])]
 #[case::embedded_timestamp(json!({ "run": embedded(&json!({ "output": { "timestamp": "x" } })) }),
     &["BuildRun r: spec.build.spec.output.timestamp: TaskRunGenerationFailed: output image: cannot parse output timestamp x as a number, must be Zero, SourceTimestamp, BuildTimestamp, or a an integer"])]
+// 9: only its status tells what its other runs keep it from
+#[case::registered_false(json!({ "buildStatus": { "registered": "False", "reason": "SetOwnerReferenceFailed" } }),
+    &["BuildRun r: spec.build.name: BuildRegistrationFailed: the Build is not registered correctly, build: b, registered status: False, reason: SetOwnerReferenceFailed"])]
+#[case::registered_by_now(json!({ "buildStatus": { "registered": "False", "reason": "SpecOutputSecretRefNotFound" } }), &[])]
 // 10, 11
 #[case::canceled(json!({ "run": { "state": "BuildRunCanceled" } }), &["BuildRun r: spec.state: BuildRunCanceled: the BuildRun is marked canceled."])]
 #[case::owned(json!({ "build": { "retention": { "atBuildDeletion": true } }, "runMetadata": { "ownerReferences": [{ "apiVersion": "v", "kind": "X", "name": "x", "uid": "1", "controller": true }] } }),

@@ -426,6 +426,29 @@ fn a_run_that_the_user_cancels() {
 }
 
 #[test]
+fn a_run_that_is_canceled_on_a_node_that_is_gone_ends_all_the_same() {
+    let told = |since: &str| {
+        let mut run = canceled();
+        let condition = json!({ "type": "Succeeded", "status": "Unknown", "reason": "BuildRunCanceled",
+            "message": "asked", "lastTransitionTime": since });
+        run.status.get_or_insert_default().conditions =
+            vec![serde_json::from_value(condition).unwrap()];
+        judge(&run, Some(&pod(json!({ "phase": "Running" }))))
+    };
+    let verdict = told("2026-01-02T03:03:31Z");
+    assert_eq!((condition(&verdict).0, verdict.next), ("Unknown", Next::EndPod));
+    let verdict = told("2026-01-02T03:03:30Z");
+    let message = "The BuildRun and underlying TaskRun were canceled successfully.";
+    assert_eq!(condition(&verdict), ("False", "BuildRunCanceled", message));
+
+    // Its time is over before that.
+    let mut late = pod(json!({ "phase": "Running" }));
+    late.metadata.creation_timestamp = Some(Time("2026-01-02T03:02:00Z".parse().unwrap()));
+    late.spec.as_mut().unwrap().node_name = Some("node".into());
+    assert_eq!(condition(&judge(&canceled(), Some(&late))), ("False", "BuildRunCanceled", message));
+}
+
+#[test]
 fn a_later_step_that_goes_on_after_a_failure_is_ended_after_five_seconds() {
     let stuck = |at: &str| {
         pod(json!({ "phase": "Running", "containerStatuses": [

@@ -70,13 +70,13 @@ pub fn whole<T: TryFrom<i64>>(least: i64) -> impl Fn(&str) -> Result<T, String> 
     }
 }
 
-/// A duration as Go writes it, such as `1m30s`, of at least a second.
+/// A duration as Go writes it, such as `1m30s`, of at least a tenth of a second.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed = GoDuration(text.to_owned()).parse();
     let parsed = parsed.map_err(|error| format!("{text:?}: {error}"))?;
     let parsed = u64::try_from(parsed.0).map(Duration::from_nanos).unwrap_or_default();
-    if parsed < Duration::from_secs(1) {
-        Err(format!("{text:?} is less than 1s"))
+    if parsed < Duration::from_millis(100) {
+        Err(format!("{text:?} is less than 100ms"))
     } else {
         Ok(parsed)
     }
@@ -116,10 +116,11 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_of_a_second_or_more() {
+    fn durations_leave_time_for_something() {
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("999ms"), Err("\"999ms\" is less than 1s".to_owned()));
-        assert_eq!(duration("-5s"), Err("\"-5s\" is less than 1s".to_owned()));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("99ms"), Err("\"99ms\" is less than 100ms".to_owned()));
+        assert_eq!(duration("-5s"), Err("\"-5s\" is less than 100ms".to_owned()));
         assert!(duration("15").is_err_and(|problem| problem.starts_with("\"15\": ")));
     }
 

@@ -16,7 +16,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::{Event as ClusterEvent, EventType};
 use serde_json::json;
 
-use super::context::Context;
+use super::context::{Context, Made};
 use super::error::{Asked as _, ClusterError};
 use super::lease::Chain;
 use super::load::Lookup;
@@ -32,7 +32,8 @@ use crate::plan::labels::{
 use crate::plan::replacement::{attempt, is_lost, next_attempt};
 use crate::plan::retain::{is_build, owns_its_runs};
 use crate::plan::{
-    Event, Expansion, Next, Presence, Refusal, Roots, Seen, expand, observe, timeout, validate,
+    CANCELED, Event, Expansion, Loaded, NODE_TIME, Next, Presence, Refusal, Roots, Seen, expand,
+    observe, timeout, validate,
 };
 
 /// How long a pod may wait before its run says so: most pods run by then, and a write is saved. A kubelet that is busy tells seconds later.
@@ -84,7 +85,11 @@ pub async fn reconcile(
 }
 
 fn has_started(run: &BuildRun) -> bool {
-    run.status.as_ref().is_some_and(|status| status.start_time.is_some())
+    start_time(run).is_some()
+}
+
+fn start_time(run: &BuildRun) -> Option<&Time> {
+    run.status.as_ref()?.start_time.as_ref()
 }
 
 /// Judges the run and makes its pod.
@@ -99,22 +104,26 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
     };
     let checked = match validate(&loaded, &context.settings) {
         Ok(checked) => checked,
-        Err(refusals) if may_still_come(run, &refusals) => return Ok(Action::requeue(LOOK_AGAIN)),
-        Err(refusals) => return refuse(context, run, &loaded.roots, refusals).await,
+        Err(refusals) if may_still_come(run, &loaded, &refusals) => {
+            return Ok(Action::requeue(LOOK_AGAIN));
+        }
+        Err(refusals) => return refuse(context, run, &loaded.roots, &refusals).await,
     };
     let Expansion { pod, service_account } = expand(&checked);
-    let run = claim(context, run, &loaded.roots, Some(&pod.name_any())).await?;
+    let mut run = claim(context, run, &loaded.roots, Some(&pod.name_any())).await?;
     if let Some(account) = service_account {
         pod::create_account(context, &account).await?;
     }
     let spec = build_spec(&loaded.roots);
     let (reason, message) = match pod::create(context, &run, &pod).await? {
         // Its first change comes by itself.
-        Creation::Done(pod) => {
-            if let Some(spec) = spec.clone() {
-                context.remember(&run.uid().unwrap_or_default(), spec);
+        Creation::Done { pod, is_new } => {
+            let at = pod.metadata.creation_timestamp;
+            let made = Made { of: spec.clone(), at: at.clone() };
+            context.remember(&run.uid().unwrap_or_default(), made);
+            if is_new && attempt(&run) == 0 {
+                context.metrics.pod_made(&with_build_spec(run, spec), at.as_ref());
             }
-            context.metrics.pod_made(&with_build_spec(run, spec), &pod);
             return Ok(Action::requeue(PENDING_GRACE.unsigned_abs()));
         }
         // Each write wakes the run: it is told once, whatever else is used meanwhile.
@@ -128,6 +137,8 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
         }
         Creation::Refused { reason, message } => (reason, message),
     };
+    // As upstream counts, it has begun.
+    run.status.get_or_insert_default().start_time = Some(Time(Timestamp::now()));
     fail(context, &run, spec, reason, message).await
 }
 
@@ -205,11 +216,11 @@ async fn claim(
     Ok(labelled)
 }
 
-fn may_still_come(run: &BuildRun, refusals: &[Refusal]) -> bool {
+fn may_still_come(run: &BuildRun, loaded: &Loaded, refusals: &[Refusal]) -> bool {
     let Some(created) = &run.metadata.creation_timestamp else { return false };
     // Clocks differ a little.
     let is_new = Timestamp::now().duration_since(created.0).abs() < APPLIED_TOGETHER;
-    is_new && refusals.iter().any(Refusal::may_pass)
+    is_new && Refusal::shown(refusals).is_some_and(|refusal| refusal.may_pass(loaded))
 }
 
 /// The run cannot start: the first refusal is the one that its status shows.
@@ -217,11 +228,14 @@ async fn refuse(
     context: &Context,
     run: &BuildRun,
     roots: &Roots,
-    refusals: Vec<Refusal>,
+    refusals: &[Refusal],
 ) -> Result<Action, ClusterError> {
-    let own = refusals.iter().find(|refusal| refusal.object.kind == BuildRun::KIND);
-    let Some(first) = own.or(refusals.first()) else { return Ok(Action::await_change()) };
-    let (reason, message) = (first.reason, first.message.clone());
+    let Some(first) = Refusal::shown(refusals) else { return Ok(Action::await_change()) };
+    let (reason, message) = match first.reason {
+        // Its pod was asked for already.
+        reason @ reasons::BUILD_RUN_CANCELED if waits_for_quota(run) => (reason, CANCELED.into()),
+        reason => (reason, first.message.clone()),
+    };
     if first.is_early() {
         return fail(context, run, None, reason, message).await;
     }
@@ -246,6 +260,14 @@ async fn fail(
     let status = with_condition(status, FALSE, reason, message.clone());
     pod::remove_account(context, run).await?;
     if status::of_run(context, run, &status).await?.is_some() {
+        if has_started(run) {
+            let failed = BuildRun { status: Some(status), ..run.clone() };
+            if attempt(run) == 0 {
+                context.metrics.pod_made(&failed, start_time(&failed));
+                context.metrics.started(&failed);
+            }
+            context.metrics.ended(&failed, None);
+        }
         tell(context, run, &Event { warning: true, reason, message }).await;
     }
     Ok(Action::await_change())
@@ -278,8 +300,10 @@ async fn follow(
     let uid = run.uid().unwrap_or_default();
     let mut known = run.clone();
     // What the pod was made of counts: an earlier try may have told of an earlier Build.
-    if let Some(spec) = context.recall(&uid) {
-        known.status.get_or_insert_default().build_spec = Some(spec);
+    if let Some(made) = context.recall(&uid) {
+        let status = known.status.get_or_insert_default();
+        status.build_spec = made.of;
+        status.start_time = status.start_time.take().or(made.at);
     } else if known.status.as_ref().is_none_or(|status| status.build_spec.is_none()) {
         known.status.get_or_insert_default().build_spec = current_spec(context, run).await?;
     }
@@ -287,7 +311,7 @@ async fn follow(
     let timeout = timeout(run, spec);
     let namespace = run.namespace().unwrap_or_default();
     if pod.map_or_else(|| context.disruptions.took(&namespace, pod_name), is_lost)
-        && let Some(attempt) = next_attempt(run, spec, context.settings.pod_retries)
+        && let Some(attempt) = next_attempt(run, spec, context.settings.pod_retries, now)
     {
         return replace(context, &known, pod_name, attempt).await;
     }
@@ -338,7 +362,9 @@ async fn follow(
     }
     Ok(match verdict.next {
         Next::Again(left) => Action::requeue(left.unsigned_abs()),
-        Next::Finished | Next::Wait | Next::EndPod | Next::DeletePod => Action::await_change(),
+        // Its node may not be there any more.
+        Next::EndPod => Action::requeue(NODE_TIME.unsigned_abs()),
+        Next::Finished | Next::Wait | Next::DeletePod => Action::await_change(),
     })
 }
 

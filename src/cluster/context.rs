@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
@@ -18,7 +19,7 @@ use super::watches::Watches;
 use crate::api::{Build, BuildRun, BuildSpec};
 use crate::plan::Settings;
 
-/// So many remembered Builds are worth a look at who still needs them.
+/// So many remembered pods are worth a look at who still needs them.
 const MANY: usize = 256;
 
 /// One controller's settings, ways and memory.
@@ -36,8 +37,17 @@ pub struct Context {
     pub disruptions: Disruptions,
     /// Runs that have come.
     pub arrivals: Arrivals,
-    /// Builds as they were when this process made the pods of runs that have no status yet, by the runs' uids.
-    specs: Mutex<BTreeMap<String, BuildSpec>>,
+    /// What the pods were made of, and when, of runs that have no status yet, by the runs' uids.
+    made: Mutex<BTreeMap<String, Made>>,
+}
+
+/// What this process knows of a pod that it has made, until the run's status says the same.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The Build as it was then.
+    pub of: Option<BuildSpec>,
+    /// The pod's creation.
+    pub at: Option<Time>,
 }
 
 impl Context {
@@ -60,7 +70,7 @@ impl Context {
             runs,
             disruptions: watches.disruptions.clone(),
             arrivals: watches.arrivals.clone(),
-            specs: Mutex::default(),
+            made: Mutex::default(),
         }
     }
 
@@ -73,26 +83,26 @@ impl Context {
         Api::namespaced(self.loader.client.clone(), namespace)
     }
 
-    /// Remembers the Build of a run until its status has it.
-    pub fn remember(&self, uid: &str, spec: BuildSpec) {
-        let mut specs = self.specs.lock().unwrap_or_else(PoisonError::into_inner);
-        if specs.len() >= MANY {
+    /// Remembers the pod of a run until its status tells of it.
+    pub fn remember(&self, uid: &str, pod: Made) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.len() >= MANY {
             // Runs may be deleted before they have a status.
             let runs = self.runs.state();
             let known: BTreeSet<_> =
                 runs.iter().filter_map(|run| run.meta().uid.as_ref()).collect();
-            specs.retain(|uid, _| known.contains(uid));
+            made.retain(|uid, _| known.contains(uid));
         }
-        specs.insert(uid.to_owned(), spec);
+        made.insert(uid.to_owned(), pod);
     }
 
     /// What was remembered, if this process made the pod.
-    pub fn recall(&self, uid: &str) -> Option<BuildSpec> {
-        self.specs.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
+    pub fn recall(&self, uid: &str) -> Option<Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
     }
 
     /// The run's status has it, or nobody will ask any more.
     pub fn forget(&self, uid: &str) {
-        self.specs.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }

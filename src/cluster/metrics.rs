@@ -205,10 +205,10 @@ impl Metrics {
             .inc();
     }
 
-    /// A pod was made for a run; as upstream counts, this completes it.
-    pub fn pod_made(&self, run: &BuildRun, pod: &Pod) {
+    /// A pod was made for a run, or asked for and refused; as upstream counts, this completes it.
+    pub fn pod_made(&self, run: &BuildRun, at: Option<&Time>) {
         self.of_run(run, |labels| self.completed.with_label_values(labels).inc());
-        self.observe(run, &self.ramp_up, created(&run.metadata), created(&pod.metadata));
+        self.observe(run, &self.ramp_up, created(&run.metadata), at);
     }
 
     /// A run has started: its status says so for the first time.
@@ -390,7 +390,7 @@ mod tests {
         });
         let build: Build = serde_json::from_value(build).unwrap();
         metrics.build_registered(&build);
-        metrics.pod_made(&run(), &pod());
+        metrics.pod_made(&run(), created(&pod().metadata));
         metrics.started(&run());
         metrics.ended(&run(), Some(&pod()));
         metrics.text().unwrap()

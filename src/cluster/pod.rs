@@ -20,8 +20,8 @@ const QUEUE_GRACE: i64 = 2;
 /// What the API server said to a pod.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Creation {
-    /// It is there.
-    Done(Box<Pod>),
+    /// It is there, and maybe was there before.
+    Done { pod: Box<Pod>, is_new: bool },
     /// The namespace has no room for it now.
     Quota { message: String },
     /// It never will be.
@@ -40,13 +40,15 @@ pub async fn create(
     match context.leadership.act(api.create(&parameters, pod)).await? {
         Err(kube::Error::Api(response)) if response.is_already_exists() => {
             let own = get(context, run, &name).await?;
-            Ok(own.map_or_else(|| refusal(&name, &response), |pod| Creation::Done(Box::new(pod))))
+            Ok(own.map_or_else(|| refusal(&name, &response), |pod| done(pod, false)))
         }
         Err(kube::Error::Api(response)) if is_final(&response) => Ok(refusal(&name, &response)),
-        outcome => {
-            outcome.asked(|| format!("create Pod {name}")).map(|pod| Creation::Done(Box::new(pod)))
-        }
+        outcome => outcome.asked(|| format!("create Pod {name}")).map(|pod| done(pod, true)),
     }
+}
+
+fn done(pod: Pod, is_new: bool) -> Creation {
+    Creation::Done { pod: Box::new(pod), is_new }
 }
 
 /// The pod of that name, where it is the run's.

@@ -1,17 +1,19 @@
 //! What is watched, and whose reconcile a change wakes.
 
+use std::fmt::Debug;
 use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt as _, join};
+use futures_util::{Stream, StreamExt as _, join};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
 use super::arrivals::Arrivals;
@@ -69,8 +71,9 @@ impl Watches {
                 build.namespace() == namespace && names_secret(build, &name)
             })
         });
-        let strategies = Api::<PartialObjectMeta<BuildStrategy>>::all(client.clone());
-        let builds = builds.watches(strategies, everything(), move |strategy| {
+        // A Build stays registered whose strategy goes: its runs say what they miss.
+        let strategies = applied::<BuildStrategy>(client);
+        let builds = builds.watches_stream(strategies, move |strategy| {
             let (name, namespace) = (strategy.name_any(), strategy.namespace());
             affected(&of_strategy, |build| {
                 let own = &build.spec.strategy;
@@ -78,8 +81,8 @@ impl Watches {
                 build.namespace() == namespace && own.name == name && kind == BuildStrategy::KIND
             })
         });
-        let strategies = Api::<PartialObjectMeta<ClusterBuildStrategy>>::all(client.clone());
-        let builds = builds.watches(strategies, everything(), move |strategy| {
+        let strategies = applied::<ClusterBuildStrategy>(client);
+        let builds = builds.watches_stream(strategies, move |strategy| {
             let name = strategy.name_any();
             affected(&of_cluster_strategy, |build| {
                 let own = &build.spec.strategy;
@@ -127,6 +130,17 @@ impl Watches {
             builds.for_each(async |outcome| tell(outcome.err()))
         );
     }
+}
+
+/// Objects as they come and change, of which only names and the like are sent.
+fn applied<K>(
+    client: &Client,
+) -> impl Stream<Item = watcher::Result<PartialObjectMeta<K>>> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let api = Api::<PartialObjectMeta<K>>::all(client.clone());
+    watcher(api, watcher::Config::default()).applied_objects()
 }
 
 /// A reconcile that is counted, takes no longer than it may, and says itself why it cannot go on.

@@ -53,7 +53,7 @@ pub use loaded::{
     DEFAULT_NAMESPACE, ImageCommand, Loaded, NamespaceFacts, Presence, Roots, SecretFacts,
 };
 pub use not_built::not_built;
-pub use observe::{Event, Next, Seen, Verdict, observe};
+pub use observe::{CANCELED, Event, NODE_TIME, Next, Seen, Verdict, observe};
 pub use pod::{Expansion, SOURCE_VOLUME, TOKEN_VOLUME, expand};
 pub use references::{GENERATED_ACCOUNT, References, references};
 pub use refusal::{INVALID, ObjectName, Refusal};

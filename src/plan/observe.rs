@@ -67,18 +67,20 @@ pub enum Next {
     Wait,
     /// Look again after this time, even if the pod does not change.
     Again(SignedDuration),
-    /// End the pod: it cannot, or shall not, go on.
+    /// End the pod: it cannot, or shall not, go on. Where the run is not over yet, look again after [`NODE_TIME`].
     EndPod,
     /// Delete the pod: no step of it has started, so there is nothing to read, and nothing else ends it soon.
     DeletePod,
 }
 
+/// What a run says that was canceled after it had begun.
+pub const CANCELED: &str = "The BuildRun and underlying TaskRun were canceled successfully.";
 /// How long later steps may go on after one has failed; their gates need no more than milliseconds.
 const SKIP_TIME: SignedDuration = SignedDuration::from_secs(5);
 /// How long the kubelet may take to end a pod whose time is over, before a container of it runs.
 const KUBELET_TIME: SignedDuration = SignedDuration::from_secs(5);
 /// How long it may take once containers run, which may have half a minute to end; a node that takes longer is not there any more.
-const NODE_TIME: SignedDuration = SignedDuration::from_secs(60);
+pub const NODE_TIME: SignedDuration = SignedDuration::from_secs(60);
 /// Exit code of image-processing when it found vulnerabilities.
 const VULNERABILITIES_FOUND: i32 = 22;
 /// Waiting reasons of an image that cannot be had.
@@ -176,7 +178,7 @@ fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
                 .or_else(|| left_behind(seen, pod, now))
                 .or_else(|| overdue(seen, pod, now))
                 .unwrap_or_else(|| going(pod, phase));
-            if canceled && going.status == UNKNOWN { canceling(going, pod) } else { going }
+            if canceled && going.status == UNKNOWN { canceling(seen, going, now) } else { going }
         }
     }
 }
@@ -217,11 +219,13 @@ fn gone(seen: &Seen<'_>, now: Timestamp) -> Standing {
 }
 
 fn canceled() -> Standing {
-    let message = "The BuildRun and underlying TaskRun were canceled successfully.";
-    Standing::failed(reasons::BUILD_RUN_CANCELED, message)
+    Standing::failed(reasons::BUILD_RUN_CANCELED, CANCELED)
 }
 
 fn timed_out(seen: &Seen<'_>) -> Standing {
+    if seen.buildrun.spec.is_canceled() {
+        return canceled();
+    }
     let name = seen.buildrun.metadata.name.as_deref().unwrap_or_default();
     let message = format!("BuildRun {name} failed to finish within {}", seen.timeout);
     Standing::failed(reasons::BUILD_RUN_TIMEOUT, message)
@@ -254,9 +258,14 @@ fn overdue(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Option<Standing> {
 }
 
 /// The user wants an end: a pod of which steps run is asked for it, and until all of them run it keeps its word.
-fn canceling(going: Standing, pod: &Pod) -> Standing {
-    if !has_started(pod) {
+fn canceling(seen: &Seen<'_>, going: Standing, now: Timestamp) -> Standing {
+    if seen.pod.is_some_and(|pod| !has_started(pod)) {
         return canceled().then(Next::DeletePod);
+    }
+    let known = seen.buildrun.succeeded();
+    let told = known.filter(|known| known.reason == reasons::BUILD_RUN_CANCELED);
+    if told.is_some_and(|told| now.duration_since(told.last_transition_time.0) >= NODE_TIME) {
+        return canceled().then(Next::EndPod);
     }
     let canceled = match going.reason {
         reasons::RUNNING => Standing::going(
@@ -350,7 +359,6 @@ fn failure(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Standing {
         "Evicted" => {
             return Standing::failed(reasons::POD_EVICTED, pod_message).with(Some(located));
         }
-        "DeadlineExceeded" if seen.buildrun.spec.is_canceled() => return canceled(),
         "DeadlineExceeded" => return timed_out(seen),
         _ => {}
     }

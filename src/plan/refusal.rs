@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::api::{Strategy, reasons};
+use super::loaded::{Loaded, Presence};
+use crate::api::{BuildRun, Strategy, reasons};
 
 /// Reason of what the API server would not store: an object, or its pod.
 pub const INVALID: &str = "Invalid";
@@ -82,9 +83,22 @@ const EARLY: [&str; 9] = [
 ];
 
 impl Refusal {
-    /// Whether it goes away when an object comes.
-    pub fn may_pass(&self) -> bool {
-        ABSENT.contains(&self.reason)
+    /// The one that the run's status shows.
+    pub fn shown(refusals: &[Self]) -> Option<&Self> {
+        let own = refusals.iter().find(|refusal| refusal.object.kind == BuildRun::KIND);
+        own.or(refusals.first())
+    }
+
+    /// Whether it may go away when an object comes.
+    pub fn may_pass(&self, loaded: &Loaded) -> bool {
+        // Of an embedded Build the reason says only that it has one.
+        let lacks_something = || {
+            loaded.roots.strategy.as_ref().is_some_and(Presence::is_absent)
+                || loaded.secrets.values().any(Presence::is_absent)
+        };
+        let embedded = loaded.roots.buildrun.spec.build.spec.is_some()
+            && self.reason == reasons::BUILD_REGISTRATION_FAILED;
+        ABSENT.contains(&self.reason) || embedded && lacks_something()
     }
 
     /// Whether the run gets neither labels nor a copy of its Build.

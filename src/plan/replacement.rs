@@ -3,8 +3,10 @@
 //! Invariant: only what the cluster took away is replaced; a pod that somebody deleted, or that its own node ended, is the run's end.
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::labels::ATTEMPT_ANNOTATION;
+use super::timeout::timeout;
 use crate::api::{BuildRun, BuildSpec};
 
 /// How many pods of this run were lost and replaced.
@@ -14,10 +16,22 @@ pub fn attempt(run: &BuildRun) -> u32 {
     written.and_then(|attempt| attempt.parse().ok()).unwrap_or(0)
 }
 
-/// The attempt that follows the loss of this run's pod; nothing where the run has none left.
-pub fn next_attempt(run: &BuildRun, build: Option<&BuildSpec>, most: u32) -> Option<u32> {
+/// The attempt that follows the loss of this run's pod; nothing where the run has none left, or no time.
+pub fn next_attempt(
+    run: &BuildRun,
+    build: Option<&BuildSpec>,
+    most: u32,
+    now: Timestamp,
+) -> Option<u32> {
     let next = attempt(run) + 1;
-    (!run.spec.is_canceled() && next <= most && !needs_its_source(run, build)).then_some(next)
+    let started = run.status.as_ref().and_then(|status| status.start_time.as_ref());
+    let longest = timeout(run, build);
+    let is_over = longest.0 != 0
+        && started.is_some_and(|started| {
+            now.duration_since(started.0) >= SignedDuration::from_nanos(longest.0)
+        });
+    let may = !run.spec.is_canceled() && !is_over && !needs_its_source(run, build);
+    (may && next <= most).then_some(next)
 }
 
 /// Drained, preempted, or its node is gone, before it had succeeded.
@@ -29,13 +43,14 @@ pub fn is_lost(pod: &Pod) -> bool {
 /// The cluster is about to take it away: if it is gone, it is lost.
 pub fn is_disrupted(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return false };
-    let disrupted = status.conditions.iter().flatten().any(|condition| {
-        condition.type_ == "DisruptionTarget"
-            && condition.status == "True"
-            // So says the kubelet that ends a pod for what the pod did.
-            && condition.reason.as_deref() != Some("TerminationByKubelet")
-    });
-    disrupted && status.phase.as_deref() != Some("Succeeded")
+    let disrupted = status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True");
+    // A kubelet that runs out of something ends the pods that use more than they asked for; one that is shut down ends all.
+    let is_evicted = status.reason.as_deref() == Some("Evicted");
+    disrupted && !is_evicted && status.phase.as_deref() != Some("Succeeded")
 }
 
 /// What was uploaded, or removed after it was pulled, cannot be had once more.
@@ -58,7 +73,11 @@ mod tests {
     #[case::drained("EvictionByEvictionAPI", json!({}), json!({}), 0, Some(1))]
     #[case::again("DeletionByTaintManager", json!({}), json!({}), 1, Some(2))]
     #[case::too_often("PreemptionByScheduler", json!({}), json!({}), 2, None)]
-    #[case::its_own_fault("TerminationByKubelet", json!({}), json!({}), 0, None)]
+    #[case::shut_down("TerminationByKubelet", json!({}), json!({}), 0, Some(1))]
+    #[case::late("EvictionByEvictionAPI", json!({ "timeout": "59s" }), json!({}), 0, None)]
+    #[case::late_by_its_build("EvictionByEvictionAPI", json!({}), json!({ "timeout": "1m" }), 0, None)]
+    #[case::in_time("EvictionByEvictionAPI", json!({ "timeout": "61s" }), json!({ "timeout": "1m" }), 0, Some(1))]
+    #[case::without_end("EvictionByEvictionAPI", json!({ "timeout": "0" }), json!({}), 0, Some(1))]
     #[case::canceled("EvictionByEvictionAPI", json!({ "state": "BuildRunCanceled" }), json!({}), 0, None)]
     #[case::uploaded("EvictionByEvictionAPI", json!({ "source": { "type": "Local", "local": {} } }), json!({}), 0, None)]
     #[case::pruned("EvictionByEvictionAPI", json!({}),
@@ -77,7 +96,11 @@ mod tests {
             into.extend(more);
         }
         let annotations = json!({ ATTEMPT_ANNOTATION: attempt.to_string() });
-        let run = json!({ "metadata": { "name": "r", "annotations": annotations }, "spec": spec });
+        let status = json!({ "startTime": "2026-01-01T00:00:00Z" });
+        let run = json!({
+            "metadata": { "name": "r", "annotations": annotations }, "spec": spec, "status": status,
+        });
+        let now = "2026-01-01T00:01:00Z".parse().expect("a time");
         let run: BuildRun = serde_json::from_value(run).expect("decodes");
         let build: BuildSpec = serde_json::from_value(build_spec).expect("decodes");
         let condition = json!({ "type": "DisruptionTarget", "status": "True", "reason": reason });
@@ -85,7 +108,7 @@ mod tests {
             "status": { "phase": "Running", "conditions": [condition] } });
         let next = |pod: &Value| {
             let pod: Pod = serde_json::from_value(pod.clone()).expect("decodes");
-            is_lost(&pod).then(|| next_attempt(&run, Some(&build), 2)).flatten()
+            is_lost(&pod).then(|| next_attempt(&run, Some(&build), 2, now)).flatten()
         };
         assert_eq!(next(&pod), expected);
         pod["status"]["phase"] = "Succeeded".into();
@@ -95,5 +118,7 @@ mod tests {
         assert_eq!(next(&pod), None, "it goes on");
         pod["status"]["phase"] = "Failed".into();
         assert_eq!(next(&pod), expected, "its node is gone");
+        pod["status"]["reason"] = "Evicted".into();
+        assert_eq!(next(&pod), None, "its own fault");
     }
 }

@@ -229,7 +229,7 @@ fn build_of(site: &Site, loaded: &Loaded, settings: &Settings) -> Vec<Refusal> {
         (Some(_), Some(Presence::Found(build))) => {
             let mut found = validate_build(build, loaded, settings);
             let why = found.first().map(|first| unregistered(site, build, first));
-            found.extend(why);
+            found.extend(why.or_else(|| owned_by_others(site, build)));
             found
         }
         (Some(_), Some(Presence::Assumed)) | (None, _) => Vec::new(),
@@ -262,15 +262,26 @@ fn unregistered(site: &Site, build: &Build, first: &Refusal) -> Refusal {
             let kind = strategy.kind.as_deref().unwrap_or_default();
             (reasons::UNKNOWN_STRATEGY_KIND, format!("unknown strategy {kind}"))
         }
-        reason => (
-            reasons::BUILD_REGISTRATION_FAILED,
-            format!(
-                "the Build is not registered correctly, build: {}, registered status: False, reason: {reason}",
-                build.metadata.name.as_deref().unwrap_or_default(),
-            ),
-        ),
+        reason => return not_registered(site, build, reason),
     };
     site.refuse("build.name", reason, message)
+}
+
+/// What only a look at all runs of a Build tells, its status says.
+fn owned_by_others(site: &Site, build: &Build) -> Option<Refusal> {
+    let status = build.status.as_ref()?;
+    let reason = reasons::SET_OWNER_REFERENCE_FAILED;
+    let says_so =
+        status.registered.as_deref() == Some("False") && status.reason.as_deref() == Some(reason);
+    says_so.then(|| not_registered(site, build, reason))
+}
+
+fn not_registered(site: &Site, build: &Build, reason: &str) -> Refusal {
+    let name = build.metadata.name.as_deref().unwrap_or_default();
+    let message = format!(
+        "the Build is not registered correctly, build: {name}, registered status: False, reason: {reason}"
+    );
+    site.refuse("build.name", reasons::BUILD_REGISTRATION_FAILED, message)
 }
 
 /// Upstream runs nine of a Build's validators on an embedded one and shows what the last of them says; the rest comes later
