@@ -72,6 +72,14 @@ struct Response {
     code: u16,
 }
 
+/// Whether an object was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creation {
+    Done,
+    Perhaps,
+    None,
+}
+
 impl Request {
     fn parse(line: &[u8]) -> Option<Self> {
         let line = String::from_utf8_lossy(line);
@@ -130,11 +138,18 @@ impl Request {
         if code < REFUSED { what } else { format!("{what} ({code})") }
     }
 
-    /// Whether it made an object of that kind there.
-    pub fn has_created(&self, resource: &str, namespace: &str) -> bool {
+    /// Whether it made an object of that kind there, as far as the log knows.
+    pub fn creation(&self, resource: &str, namespace: &str) -> Creation {
         const CREATED: u16 = 201;
-        let what = format!("create {resource}");
-        self.response_status.code == CREATED && self.write_in(namespace) == Some(what)
+        if !self.is_in(namespace) || self.verb != "create" || self.resource() != resource {
+            return Creation::None;
+        }
+        match self.response_status.code {
+            CREATED => Creation::Done,
+            // Who hangs up has timed out as far as the log goes, whatever becomes of what they have asked for.
+            0 | 500.. => Creation::Perhaps,
+            _ => Creation::None,
+        }
     }
 
     /// What a role has to allow for it, such as `patch buildruns/status.shipwright.io`.

@@ -1,17 +1,29 @@
-//! What the tests stand on that disturb the controller: many small runs, what they must come to, and the Deployment as it is changed.
+//! What the tests stand on that disturb the controller: many small runs, what they must come to, and parts of the cluster that go and come back.
 //!
 //! Invariant: a disturbed run is judged like any other one: one pod, one end, and nothing written after it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use slipway::api::BuildRun;
-use slipway::cluster::install::NAMESPACE;
 
 use super::super::documents::{build, script_strategy};
-use super::super::harness::{Namespace, PATIENCE, kubectl, run};
-use super::audit;
+use super::super::harness::{Namespace, run};
+use super::audit::{self, Creation, Request};
+use super::{DEPLOYMENT, await_rollout, of_controller};
+
+/// How long a disturbed run may take to its end: whatever was stopped starts first, on a machine that may have much else to do.
+const LONGEST: Duration = Duration::from_mins(10);
+
+/// How much the audit log tells of what was asked.
+pub enum Audited {
+    Everything,
+    /// An API server was killed, perhaps between what it did and the line about it.
+    AlmostEverything,
+}
 
 /// Runs of a build that does nothing, all at once.
 pub struct Runs<'a> {
@@ -47,9 +59,45 @@ impl<'a> Runs<'a> {
     }
 
     /// Waits for all of them, and compares what became of each.
-    pub fn assert_each_built_once(&self) {
+    pub fn assert_each_built_once(mut self, audited: Audited) {
+        let ended = self.ends();
+        // What a controller still had to write about those is written before one that comes later has ended.
+        self.create(1);
+        let all = self.ends();
+
+        // Nobody wrote to a run after its end.
+        let version = |run: &BuildRun| run.metadata.resource_version.clone();
+        for (name, run) in &ended {
+            let now = &all[name];
+            assert_eq!(version(now), version(run), "{name} was written to after its end: {now:?}");
+        }
+
+        let build: Value =
+            serde_json::from_str(&self.namespace.kubectl(&["get", "build/app", "--output=json"]))
+                .unwrap();
+        let mut pods: Vec<_> = all.values().map(|run| assert_built(run, &build["spec"])).collect();
+        pods.sort();
+        let there = self.namespace.kubectl(&["get", "pods", "--output=name"]);
+        let mut there: Vec<_> =
+            there.lines().map(|line| line.strip_prefix("pod/").unwrap()).collect();
+        there.sort_unstable();
+        assert_eq!(there, pods, "each run has its one pod");
+        let requests = audit::since(self.audit, self.namespace.name());
+        let made = self.pods_with(&requests, |creation| creation == Creation::Done);
+        let mut left = pods.iter();
+        let are_known = made.iter().all(|pod| left.any(|known| known == pod));
+        assert!(are_known && !made.is_empty(), "{made:?} were made, {pods:?} are there");
+        if let Audited::Everything = audited {
+            let mut asked_for = self.pods_with(&requests, |creation| creation != Creation::None);
+            asked_for.dedup();
+            assert_eq!(asked_for, pods, "pods that may have been made, and those of the runs");
+        }
+    }
+
+    /// Each as it was when its end was seen first.
+    fn ends(&self) -> BTreeMap<String, BuildRun> {
         let ended = RefCell::new(BTreeMap::new());
-        let last = self.namespace.watch_all(&["buildruns"], PATIENCE, |run: &Value| {
+        let last = self.namespace.watch_all(&["buildruns"], LONGEST, |run: &Value| {
             let name = run["metadata"]["name"].as_str().unwrap();
             // There may be others that only a look at their text tells something of.
             if name.starts_with("run-") && !run["status"]["completionTime"].is_null() {
@@ -60,37 +108,17 @@ impl<'a> Runs<'a> {
         });
         let ended = ended.into_inner();
         let missing = self.count - ended.len();
-        assert!(last.is_some(), "{missing} of {} runs have no end after {PATIENCE:?}", self.count);
-
-        let build: Value =
-            serde_json::from_str(&self.namespace.kubectl(&["get", "build/app", "--output=json"]))
-                .unwrap();
-        let mut pods = Vec::new();
-        for run in ended.values() {
-            pods.push(assert_built(run, &build["spec"]));
-        }
-        pods.sort();
-        let mut made = self.pods_made();
-        made.sort();
-        assert_eq!(made, pods, "each run has its one pod");
-        let there = self.namespace.kubectl(&["get", "pods", "--output=name"]);
-        assert_eq!(there.lines().count(), self.count, "{there}");
-
-        // Nobody wrote to a run after its end.
-        let version = |run: &BuildRun| run.metadata.resource_version.clone();
-        for (name, run) in &ended {
-            let now = self.namespace.kubectl(&["get", "buildrun", name, "--output=json"]);
-            let now: BuildRun = serde_json::from_str(&now).unwrap();
-            assert_eq!(version(&now), version(run), "{name} was written to after its end: {now:?}");
-        }
+        assert!(last.is_some(), "{missing} of {} runs have no end after {LONGEST:?}", self.count);
+        ended
     }
 
-    /// Names of all pods that were ever made here, whoever made them.
-    fn pods_made(&self) -> Vec<String> {
+    /// Names of the pods with such a creation here, whosever it was, in the order of the alphabet.
+    fn pods_with(&self, requests: &[Request], is: impl Fn(Creation) -> bool) -> Vec<String> {
         let namespace = self.namespace.name();
-        let requests = audit::since(self.audit, namespace);
-        let made = requests.iter().filter(|request| request.has_created("pods", namespace));
-        made.map(|request| request.name().to_owned()).collect()
+        let such = requests.iter().filter(|request| is(request.creation("pods", namespace)));
+        let mut pods: Vec<_> = such.map(|request| request.name().to_owned()).collect();
+        pods.sort();
+        pods
     }
 }
 
@@ -119,34 +147,65 @@ fn assert_built(run: &BuildRun, build_spec: &Value) -> String {
     run.metadata.annotations.as_ref().unwrap()["slipway.dev/pod"].clone()
 }
 
-/// kubectl for what belongs to the controller.
-pub fn of_controller(arguments: &[&str]) -> String {
-    run(kubectl(&[&["--namespace", NAMESPACE], arguments].concat()), "")
+/// How many replicas the Deployment has, until this goes.
+pub struct Replicas {
+    usual: u32,
 }
 
-pub const DEPLOYMENT: &str = "deployment/slipway-controller";
-
-/// The Deployment, changed until this goes.
-pub struct Changed(&'static [&'static str]);
-
-impl Changed {
-    /// Changes it, waits until that has happened, and knows how to put it back.
-    pub fn by(arguments: &[&str], back: &'static [&'static str]) -> Self {
-        let changed = Self(back);
-        change(arguments);
-        changed
+impl Replicas {
+    pub fn scaled_to(replicas: u32) -> Self {
+        let usual = of_controller(&["get", DEPLOYMENT, "--output=jsonpath={.spec.replicas}"]);
+        let scaled = Self { usual: usual.parse().unwrap() };
+        scale(replicas);
+        scaled
     }
 }
 
-fn change(arguments: &[&str]) {
-    of_controller(arguments);
-    of_controller(&["rollout", "status", "--timeout=180s", DEPLOYMENT]);
+fn scale(replicas: u32) {
+    of_controller(&["scale", &format!("--replicas={replicas}"), DEPLOYMENT]);
+    await_rollout();
 }
 
-impl Drop for Changed {
+impl Drop for Replicas {
     fn drop(&mut self) {
-        put_back(|| change(self.0));
+        put_back(|| scale(self.usual));
     }
+}
+
+/// A component of the cluster that is stopped or started, until this goes.
+pub struct Component {
+    name: &'static str,
+    back: &'static str,
+}
+
+impl Component {
+    pub fn stopped(name: &'static str) -> Self {
+        let component = Self { name, back: "start" };
+        cluster("stop", name);
+        component
+    }
+
+    pub fn started(name: &'static str) -> Self {
+        let component = Self { name, back: "stop" };
+        cluster("start", name);
+        component
+    }
+}
+
+impl Drop for Component {
+    fn drop(&mut self) {
+        put_back(|| {
+            cluster(self.back, self.name);
+            // It may have ended where it was without etcd for long. This waits until it answers, too.
+            cluster("start", "kube-apiserver");
+        });
+    }
+}
+
+fn cluster(verb: &str, component: &str) {
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/hack/cluster"));
+    command.args([verb, component]);
+    run(command, "");
 }
 
 /// What failed first is to be read, also when this fails as well.

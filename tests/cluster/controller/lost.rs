@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use super::super::documents::Sample;
 use super::super::harness::{Namespace, PATIENCE, kubectl, run, variable};
 use super::super::steps::shell;
 use super::Controller;
-use super::disturbed::put_back;
+use super::disturbed::Component;
 use super::runs::{
     BUILT, RUNNING, Words, course, end_of, expect_ended, live, located, name_of, only_pod, pod_of,
     run_called, until, words,
@@ -192,31 +191,6 @@ fn a_pod_that_no_node_has_is_replaced() {
     only_pod(&namespace, &second);
 }
 
-/// A component of the cluster that is stopped or started, until this is dropped.
-struct Changed {
-    component: &'static str,
-    back: &'static str,
-}
-
-impl Changed {
-    fn now(verb: &'static str, component: &'static str) -> Self {
-        cluster(verb, component);
-        Self { component, back: if verb == "stop" { "start" } else { "stop" } }
-    }
-}
-
-impl Drop for Changed {
-    fn drop(&mut self) {
-        put_back(|| cluster(self.back, self.component));
-    }
-}
-
-fn cluster(verb: &str, component: &str) {
-    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/hack/cluster"));
-    command.args([verb, component]);
-    run(command, "");
-}
-
 #[test]
 #[ignore = "stops what other tests need, and does not hold on slow machines yet"]
 fn a_pod_is_replaced_whose_node_is_gone() {
@@ -228,8 +202,8 @@ fn a_pod_is_replaced_whose_node_is_gone() {
     namespace.apply(&pinned.text());
     let first = until(&namespace, "pinned", "Running");
     // The loss of the only node evicts nothing.
-    let _second_node = Changed::now("start", "second-node");
-    let kubelet = Changed::now("stop", "kubelet");
+    let _second_node = Component::started("second-node");
+    let kubelet = Component::stopped("kubelet");
     let replaced = |run: &BuildRun| {
         annotation(run, ATTEMPT) == Some("1") && annotation(run, "slipway.dev/pod").is_some()
     };

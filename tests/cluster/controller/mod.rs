@@ -32,10 +32,12 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use serde_json::json;
-use slipway::cluster::install::{NAME, NAMESPACE};
+use slipway::cluster::install::NAMESPACE;
 
 use super::harness::{PATIENCE, kubectl, output_of, run, shared_turn};
 use audit::Request;
+
+const DEPLOYMENT: &str = "deployment/slipway-controller";
 
 /// Where the API server's audit log ended before the controller started.
 static AUDIT_BEGIN: OnceLock<Option<u64>> = OnceLock::new();
@@ -89,15 +91,27 @@ fn install() {
         "",
     );
     wait_until_owners_are_known();
-    let deployment = format!("deployment/{NAME}");
-    let of_deployment = |words: &[&str]| {
-        kubectl(&[&["--namespace", NAMESPACE, "rollout"], words, &[&deployment]].concat())
-    };
     // The same tag may name another image than before.
-    run(of_deployment(&["restart"]), "");
-    let status = of_deployment(&["status", "--timeout=180s"]).output().unwrap();
+    of_controller(&["rollout", "restart", DEPLOYMENT]);
+    await_rollout();
+}
+
+/// Comes back once the Deployment is as it is meant to be: a pod ends in its own time, and another one starts.
+fn await_rollout() {
+    let status = ["rollout", "status", "--timeout=600s", DEPLOYMENT];
+    let status = kubectl(&[&["--namespace", NAMESPACE], &status[..]].concat()).output().unwrap();
     let error = String::from_utf8_lossy(&status.stderr);
-    assert!(status.status.success(), "the controller does not start: {error}\n{}", log());
+    assert!(
+        status.status.success(),
+        "the controller does not start: {error}\n{}\n{}",
+        of_controller(&["describe", "pods"]),
+        log()
+    );
+}
+
+/// What kubectl says of what belongs to the controller.
+fn of_controller(arguments: &[&str]) -> String {
+    run(kubectl(&[&["--namespace", NAMESPACE], arguments].concat()), "")
 }
 
 /// For some seconds the API server lets no object of a new kind hold up the deletion of others. The controller tries again until then, which
@@ -129,7 +143,6 @@ fn wait_until_owners_are_known() {
 }
 
 fn log() -> String {
-    let deployment = format!("deployment/{NAME}");
-    let log = kubectl(&["--namespace", NAMESPACE, "logs", &deployment]).output().unwrap();
+    let log = kubectl(&["--namespace", NAMESPACE, "logs", DEPLOYMENT]).output().unwrap();
     format!("{}{}", String::from_utf8_lossy(&log.stdout), String::from_utf8_lossy(&log.stderr))
 }

@@ -5,8 +5,8 @@ use slipway::api::BuildRun;
 
 use super::super::documents::script_strategy;
 use super::super::harness::{Namespace, PATIENCE};
-use super::Controller;
-use super::disturbed::{DEPLOYMENT, Runs, of_controller};
+use super::disturbed::{Audited, Runs};
+use super::{Controller, DEPLOYMENT, of_controller};
 
 const VERSION: &str = "shipwright.io/v1beta1";
 const WHY: &str = "invalid value: integer `5000000000`, expected i32";
@@ -64,7 +64,7 @@ fn what_cannot_be_read_stops_nothing_but_what_names_it() {
             ("False", reason, &*message)
         );
     }
-    runs.assert_each_built_once();
+    runs.assert_each_built_once(Audited::Everything);
 
     // Nobody knows what they want: they are left alone, and the log says which they are.
     let log = of_controller(&["logs", DEPLOYMENT, "--tail=-1"]);

@@ -12,7 +12,7 @@ use slipway::api::BuildRun;
 use super::super::harness::{Namespace, PATIENCE};
 use super::super::steps::shell;
 use super::Controller;
-use super::audit::{self, Following, Request};
+use super::audit::{self, Creation, Following, Request};
 use super::ended_early::cancel;
 use super::lost::{WAIT, evict};
 use super::runs::{RUNNING, name_of, pod_of, run_called, words};
@@ -109,7 +109,7 @@ fn writes_of(
     });
     ended.unwrap_or_else(|| panic!("{name} does not end"));
     following.wait_for("event of the run", |request| {
-        request.is_of_controller() && request.has_created("events", namespace.name())
+        request.is_of_controller() && request.creation("events", namespace.name()) == Creation::Done
     });
 
     let mut requests = audit::by_controller_since(begin);
