@@ -226,7 +226,8 @@ fn a_run_is_canceled_that_waits_for_the_quota() {
     let cancel = r#"{"spec":{"state":"BuildRunCanceled"}}"#;
     namespace.kubectl(&["patch", "buildrun", "patient", "--type=merge", "--patch", cancel]);
     let run = end_of(&namespace, "patient");
-    let canceled = ("False", "BuildRunCanceled", "the BuildRun is marked canceled.");
+    let message = "The BuildRun and underlying TaskRun were canceled successfully.";
+    let canceled = ("False", "BuildRunCanceled", message);
     expect_ended(&run, canceled, &Value::Null);
     let status = run.status.unwrap();
     assert!(status.start_time.is_none() && status.build_spec.is_some(), "{status:?}");
@@ -270,5 +271,5 @@ fn a_restricted_namespace_refuses_a_pod() {
         pod_of(run)
     );
     expect_ended(run, ("False", "PodAdmissionFailed", &message), &Value::Null);
-    assert!(run.status.as_ref().unwrap().start_time.is_none());
+    assert!(run.status.as_ref().unwrap().start_time.is_some());
 }
