@@ -228,7 +228,7 @@ fn a_pod_that_is_evicted_is_told_so() {
     let pod = namespace.start(&namespace.render(&run_with(&[filling], &[volume])));
     // An eviction before the pod's status knows of the step would leave nothing to locate.
     namespace.wait_until_running(&pod, "step-filling");
-    namespace.exec(&pod, "step-filling", &["touch", "/workspace/go"]);
+    namespace.let_go(&pod, "step-filling");
     let ended = namespace.wait_until_ended(&pod);
     let verdict = judge(&ended.pod, Wish::Build, Timestamp::now());
     let message = "Usage of EmptyDir volume \"small\" exceeds the limit \"1Mi\". ";

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use serde_json::{Value, json};
 use slipway::api::BuildRun;
 
-use super::super::documents::{git_source, https_url};
+use super::super::documents::{git_source, https_url, sample};
 use super::super::harness::Namespace;
 use super::super::steps::{BUSYBOX, shell, step, with};
 use super::Controller;
@@ -28,7 +28,15 @@ fn a_run_runs_and_succeeds_or_fails_with_a_step() {
     fetching.build["spec"]["source"] = git_source(&https_url("nowhere"), None, false);
     let hungry = json!({ "limits": { "memory": "32Mi" } });
     let hungry = with(shell("hungry", "tail /dev/zero"), "resources", hungry);
+    let mut pushing = sample("hello")
+        .with(None, &json!({ "image": "registry.slipway.test:1/none", "insecure": true }));
+    for document in [&mut pushing.strategy, &mut pushing.build, &mut pushing.run] {
+        document["metadata"]["name"] = "pushing".into();
+    }
+    pushing.build["spec"]["strategy"]["name"] = "pushing".into();
+    pushing.run["spec"]["build"]["name"] = "pushing".into();
     let samples = [
+        pushing,
         run_called("good", &[shell("first", WAIT), shell("second", "true")]),
         run_called(
             "failing",
@@ -43,7 +51,7 @@ fn a_run_runs_and_succeeds_or_fails_with_a_step() {
         if name_of(run) == "good" && words(run) == Some(RUNNING) && !is_told.replace(true) {
             expect_going(run, RUNNING);
             namespace.wait_until_running(pod_of(run), "step-first");
-            namespace.exec(pod_of(run), "step-first", &["touch", "/workspace/go"]);
+            namespace.let_go(pod_of(run), "step-first");
         }
     });
     let end = |name: &str| lives[name].last().unwrap();
@@ -70,6 +78,10 @@ fn a_run_runs_and_succeeds_or_fails_with_a_step() {
             .into();
     expect_ended(end("fetching"), ("False", "Failed", &failed("fetching", source)), &git);
 
+    let image = "step-image-processing";
+    let pushing = located(end("pushing"), Some(image));
+    expect_ended(end("pushing"), ("False", "Failed", &failed("pushing", image)), &pushing);
+
     let message = format!(
         "buildrun step step-hungry failed due to out-of-memory, for detailed information: {}",
         logs(end("hungry"), "step-hungry")
@@ -94,19 +106,24 @@ fn a_pod_is_evicted_or_deleted() {
     let mut evicted =
         run_called("evicted", &[with(shell("filling", &fill), "volumeMounts", mounts)]);
     evicted.strategy["spec"]["volumes"] = json!([volume]);
+    let limit = json!({ "limits": { "ephemeral-storage": "1Mi" } });
+    let fill = format!("{WAIT}\nhead -c 4000000 /dev/zero > /workspace/file; exec sleep 1000");
+    let greedy = run_called("greedy", &[with(shell("filling", &fill), "resources", limit)]);
     let deleted =
         run_called("deleted", &[shell("long", "exec sleep 1000"), shell("later", "true")]);
-    let are_told = [Cell::new(false), Cell::new(false)];
+    let are_told = [Cell::new(false), Cell::new(false), Cell::new(false)];
     let act = |run: &BuildRun| {
         if words(run) != Some(RUNNING) {
             return;
         }
         let pod = pod_of(run);
         match name_of(run) {
-            "evicted" if !are_told[0].replace(true) => {
+            name @ ("evicted" | "greedy")
+                if !are_told[if name == "greedy" { 2 } else { 0 }].replace(true) =>
+            {
                 // An eviction before the pod's status knows of the step would leave nothing to locate.
                 namespace.wait_until_running(pod, "step-filling");
-                namespace.exec(pod, "step-filling", &["touch", "/workspace/go"]);
+                namespace.let_go(pod, "step-filling");
             }
             "deleted" if !are_told[1].replace(true) => {
                 namespace.wait_until_running(pod, "step-long");
@@ -115,16 +132,21 @@ fn a_pod_is_evicted_or_deleted() {
             _ => {}
         }
     };
-    let lives = live(&namespace, &[evicted, deleted], act);
+    let lives = live(&namespace, &[evicted, greedy, deleted], act);
 
-    let run = lives["evicted"].last().unwrap();
-    let message = "Usage of EmptyDir volume \"small\" exceeds the limit \"1Mi\". ";
-    // The kubelet removes the containers of a pod that it evicts, and may do so before it has noted how they ended.
-    let details = json!(run.status.as_ref().unwrap().failure_details);
-    let container =
-        details["location"]["container"].as_str().inspect(|name| assert_eq!(*name, "step-filling"));
-    expect_ended(run, ("False", "PodEvicted", message), &located(run, container));
-    only_pod(&namespace, run);
+    for (name, message) in [
+        ("evicted", "Usage of EmptyDir volume \"small\" exceeds the limit \"1Mi\". "),
+        ("greedy", "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "),
+    ] {
+        let run = lives[name].last().unwrap();
+        // The kubelet removes the containers of a pod that it evicts, and may do so before it has noted how they ended.
+        let details = json!(run.status.as_ref().unwrap().failure_details);
+        let container = details["location"]["container"]
+            .as_str()
+            .inspect(|name| assert_eq!(*name, "step-filling"));
+        expect_ended(run, ("False", "PodEvicted", message), &located(run, container));
+        only_pod(&namespace, run);
+    }
 
     let run = lives["deleted"].last().unwrap();
     let message = format!("buildrun failed, pod {}/{} not found", namespace.name(), pod_of(run));

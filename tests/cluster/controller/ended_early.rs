@@ -14,9 +14,10 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use slipway::api::BuildRun;
 
-use super::super::harness::{Namespace, PATIENCE, phase, status};
+use super::super::harness::{Namespace, PATIENCE, phase, status, statuses};
 use super::super::steps::{run_of, shell, step};
 use super::Controller;
+use super::policy::Policy;
 use super::told::{condition, ended_run, event, writes};
 
 const CANCELED: (&str, &str, &str, &str) = (
@@ -183,6 +184,7 @@ fn a_run_that_is_canceled_while_it_runs() {
 
     let ended = namespace.wait_until_ended(pod);
     assert_eq!(phase(&ended.pod), "Failed");
+    expect_readable(&namespace, &ended.pod);
     let second = ended.log("step-second");
     assert_eq!(ended.log("step-first"), "done\n");
     assert!(second.starts_with("runs\n") && second.ends_with("told\n"), "{second}");
@@ -219,6 +221,32 @@ fn a_run_that_is_canceled_when_it_is_over() {
     assert_writes(&controller, &namespace, &[each, each].concat(), &busy(2));
 }
 
+/// Its pod had built what it should before anybody could end it.
+#[test]
+fn a_run_that_is_canceled_too_late() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::new("early-built");
+    provide(&namespace, &[shell("first", "until test -e /workspace/go; do sleep 0.01; done")]);
+    start(&namespace, "late", &json!({}));
+    let pod = pod_of(&namespace, "late", |pod| phase(pod) == "Running");
+    let end = json!({ "completionTime": "2026-01-01T00:00:00Z" });
+    let unless = "!has(object.status.completionTime)";
+    let policy = Policy::refusing_statuses(&namespace, "buildruns", unless, ("late", &end));
+    namespace.wait_until_running(name_of(&pod), "step-first");
+    namespace.let_go(name_of(&pod), "step-first");
+    namespace.wait_until_ended(name_of(&pod)).expect_success();
+    cancel(&namespace, "late");
+    drop(policy);
+    let run = ended_run(&namespace, "late");
+    let message =
+        "The TaskRun completed before the request to cancel the TaskRun could be processed.";
+    assert_eq!(condition(&run), ("Succeeded", "True", "Succeeded", message));
+    let status = run.status.as_ref().unwrap();
+    assert!(status.failure_details.is_none() && status.completion_time.is_some(), "{status:?}");
+    let told = ("Normal".to_owned(), "Succeeded".to_owned(), message.to_owned());
+    assert_eq!(event(&namespace, "late"), told);
+}
+
 #[test]
 fn a_run_that_takes_too_long() {
     let _controller = Controller::installed();
@@ -233,6 +261,7 @@ fn a_run_that_takes_too_long() {
     expect_ended(&namespace, &run, timed_out(message));
     let pod = pod_of(&namespace, "run", |_| true);
     let ended = namespace.wait_until_ended(name_of(&pod));
+    expect_readable(&namespace, &ended.pod);
     let reason = ended.pod.status.as_ref().unwrap().reason.as_deref();
     assert_eq!((phase(&ended.pod), reason), ("Failed", Some("DeadlineExceeded")));
     assert_eq!([ended.exit_code("step-first"), ended.exit_code("step-deaf")], [0, 137]);
@@ -275,12 +304,23 @@ fn a_run_that_never_gets_its_image() {
     expect_ended(&namespace, &ended_run(&namespace, "heard"), timed_out(&message));
     drop(registry);
     let pod = namespace.wait_until_ended(&pod_name(&namespace, "heard"));
+    expect_readable(&namespace, &pod.pod);
     assert_eq!((phase(&pod.pod), &*pod.log("step-first")), ("Failed", "runs\n"));
 }
 
 fn waits(pod: &Pod, container: &str) -> bool {
     let state = status(pod, container).and_then(|status| status.state.as_ref());
     state.is_some_and(|state| state.waiting.is_some())
+}
+
+/// Whatever a container has said that has begun, one of the supporting steps as well.
+fn expect_readable(namespace: &Namespace, pod: &Pod) {
+    for status in statuses(pod) {
+        let ended = status.state.as_ref().and_then(|state| state.terminated.as_ref());
+        if ended.is_some_and(|ended| ended.started_at.is_some()) {
+            namespace.log(name_of(pod), &status.name);
+        }
+    }
 }
 
 /// What the run says its pod is called.

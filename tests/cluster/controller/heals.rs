@@ -12,6 +12,7 @@ use super::super::steps::{run_of, shell};
 use super::Controller;
 use super::disturbed::put_back;
 use super::ended_early::{assert_writes, busy, pod_of};
+use super::policy::Policy;
 use super::told::{collect, condition, ended_run, event, object};
 
 const VERSION: &str = "shipwright.io/v1beta1";
@@ -85,7 +86,7 @@ fn a_build_is_judged_again_when_what_it_names_comes_or_goes() {
     assert_eq!(status(&namespace, "cluster", of_cluster), expected);
     namespace.apply(run_of(&[shell("build", "true")]).split("\n---\n").next().unwrap());
     assert_eq!(status(&namespace, "own", "Succeeded"), succeeded);
-    let cluster_strategy = ClusterStrategy::new(own);
+    let _cluster_strategy = ClusterStrategy::new(own);
     assert_eq!(status(&namespace, "cluster", "Succeeded"), succeeded);
 
     namespace.kubectl(&["delete", "secret", "push"]);
@@ -97,11 +98,6 @@ fn a_build_is_judged_again_when_what_it_names_comes_or_goes() {
     for build in ["own", "cluster"] {
         assert_eq!(status(&namespace, build, "Succeeded"), succeeded);
     }
-    namespace.kubectl(&["delete", "buildstrategy", "steps"]);
-    assert_eq!(status(&namespace, "own", strategy), refused(strategy, &message));
-    drop(cluster_strategy);
-    let expected = refused(of_cluster, &message_of_cluster);
-    assert_eq!(status(&namespace, "cluster", of_cluster), expected);
     // Nobody has touched it.
     assert_eq!(object(&namespace, "build/own")["metadata"]["generation"], 1);
 }
@@ -155,6 +151,83 @@ fn a_build_that_is_written_in_the_run() {
     assert_eq!(run.metadata.labels, None);
 }
 
+/// Its own time, and how long it stays.
+#[test]
+fn the_times_of_a_build_that_is_written_in_the_run() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::new("embedded-times");
+    namespace.apply(run_of(&[shell("build", "true")]).split("\n---\n").next().unwrap());
+    let build = json!({
+        "strategy": { "name": "steps" }, "output": { "image": "registry.slipway.test:5000/embedded" },
+        "timeout": "5s", "retention": { "ttlAfterFailed": "5s" },
+        "nodeSelector": { "slipway.test/nowhere": "yes" },
+    });
+    let spec = json!({ "build": { "spec": build } });
+    let document = json!({ "apiVersion": VERSION, "kind": "BuildRun", "metadata": { "name": "run" }, "spec": spec });
+    namespace.apply(&document.to_string());
+    let run = ended_run(&namespace, "run");
+    let message = "BuildRun run failed to finish within 5s";
+    assert_eq!(condition(&run), ("Succeeded", "False", "BuildRunTimeout", message));
+    assert_eq!(json!(run.status.unwrap().build_spec), build);
+    namespace.kubectl(&["wait", "--for=delete", "--timeout=180s", "buildrun/run"]);
+}
+
+/// A Build stays registered whose strategy goes: its runs say what they miss.
+#[test]
+fn a_strategy_that_is_gone_is_told_by_the_run() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::new("gone");
+    let own = namespace.name();
+    let cluster_strategy = ClusterStrategy::new(own);
+    namespace.apply(run_of(&[shell("build", "true")]).split("\n---\n").next().unwrap());
+    let succeeded = json!({ "registered": "True", "reason": "Succeeded", "message": "all validations succeeded" });
+    for (name, strategy, kind) in [
+        ("own", "steps", "BuildStrategy"),
+        ("cluster", own, "ClusterBuildStrategy"),
+        ("odd", "steps", "BuildStrategy"),
+    ] {
+        let spec =
+            json!({ "strategy": { "name": strategy, "kind": kind }, "output": { "image": "i" } });
+        let build = json!({ "apiVersion": VERSION, "kind": "Build", "metadata": { "name": name }, "spec": spec });
+        namespace.apply(&build.to_string());
+        assert_eq!(status(&namespace, name, "Succeeded"), succeeded);
+    }
+    // Before the Build can say so itself.
+    let unless = "object.status.registered == 'True'";
+    let refused = json!({ "registered": "False" });
+    let _policy = Policy::refusing_statuses(&namespace, "builds", unless, ("odd", &refused));
+    let odd = r#"{"spec":{"strategy":{"kind":"Strategy"}}}"#;
+    namespace.kubectl(&["patch", "build", "odd", "--type=merge", "--patch", odd]);
+    namespace.kubectl(&["delete", "buildstrategy", "steps"]);
+    drop(cluster_strategy);
+    let cluster = format!("ClusterBuildStrategy.shipwright.io \"{own}\" not found");
+    for (name, reason, message) in [
+        ("own", "BuildStrategyNotFound", r#"BuildStrategy.shipwright.io "steps" not found"#),
+        ("cluster", "ClusterBuildStrategyNotFound", &cluster),
+        ("odd", "UnknownStrategyKind", "unknown strategy Strategy"),
+    ] {
+        let spec = json!({ "build": { "name": name } });
+        let run = json!({ "apiVersion": VERSION, "kind": "BuildRun", "metadata": { "name": name }, "spec": spec });
+        namespace.apply(&run.to_string());
+        let run = ended_run(&namespace, name);
+        assert_eq!(condition(&run), ("Succeeded", "False", reason, message));
+        assert!(run.status.unwrap().build_spec.is_some());
+        assert_eq!(object(&namespace, &format!("build/{name}"))["status"], succeeded);
+    }
+}
+
+/// An account of that name counts before the default one.
+#[test]
+fn the_account_of_pipelines() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::new("pipeline");
+    namespace.kubectl(&["create", "serviceaccount", "pipeline"]);
+    namespace.apply(&run_of(&[shell("build", "true")]));
+    assert_eq!(condition(&ended_run(&namespace, "run")).2, "Succeeded");
+    let pod = pod_of(&namespace, "run", |_| true);
+    assert_eq!(pod.spec.unwrap().service_account_name.as_deref(), Some("pipeline"));
+}
+
 #[test]
 fn an_account_for_one_run() {
     let controller = Controller::installed();
@@ -180,7 +253,7 @@ fn an_account_for_one_run() {
 
     let pod = pod.metadata.name.as_deref().unwrap();
     namespace.wait_until_running(pod, "step-wait");
-    namespace.exec(pod, "step-wait", &["touch", "/workspace/go"]);
+    namespace.let_go(pod, "step-wait");
     let run = ended_run(&namespace, "hello");
     assert_eq!(condition(&run).2, "Succeeded");
     event(&namespace, "hello");

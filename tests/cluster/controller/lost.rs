@@ -65,7 +65,7 @@ fn drained(namespace: &Namespace, samples: &[Sample]) -> BTreeMap<String, Vec<Bu
         }
         if name_of(run) == "once" && annotation(run, ATTEMPT).is_some() {
             namespace.wait_until_running(pod_of(run), "step-long");
-            namespace.exec(pod_of(run), "step-long", &["touch", "/workspace/go"]);
+            namespace.let_go(pod_of(run), "step-long");
         } else {
             evict(namespace, pod_of(run));
         }
@@ -212,7 +212,7 @@ fn a_pod_is_replaced_whose_node_is_gone() {
     assert_ne!(pod_of(&second), pod_of(&first));
     drop(kubelet);
     namespace.wait_until_running(pod_of(&second), "step-long");
-    namespace.exec(pod_of(&second), "step-long", &["touch", "/workspace/go"]);
+    namespace.let_go(pod_of(&second), "step-long");
     let run = end_of(&namespace, "pinned");
     expect_ended(&run, BUILT, &Value::Null);
     assert_eq!(pod_of(&run), pod_of(&second));

@@ -331,6 +331,9 @@ fn refused_runs(namespace: &str) -> Vec<Run> {
         Run::new("embedded-secret", embedded(json!({ "output": { "pushSecret": "no-push" } })), "BuildRegistrationFailed", "referenced secret no-push not found", Nothing),
         Run::new("embedded-source", embedded(json!({ "source": { "type": "Git" } })), "BuildRegistrationFailed", "type does not match the source", Nothing),
         Run::new("embedded-env", embedded(json!({ "env": [{ "name": "" }] })), "BuildRegistrationFailed", "name for environment variable must not be blank", Nothing),
+        Run::new("embedded-selector", embedded(json!({ "nodeSelector": { "a": "-" } })), "BuildRegistrationFailed", &format!("Node selector value not valid: {LABEL_VALUE}"), Nothing),
+        Run::new("embedded-toleration", embedded(json!({ "tolerations": [{ "key": "a" }] })), "BuildRegistrationFailed", "Toleration operator not valid. Must be one of: 'Exists', 'Equal'", Nothing),
+        Run::new("embedded-scheduler", embedded(json!({ "schedulerName": "-" })), "BuildRegistrationFailed", &format!("Scheduler name not valid: {QUALIFIED_NAME}"), Nothing),
         Run::new("canceled", good(json!({ "state": "BuildRunCanceled" })), "BuildRunCanceled", "the BuildRun is marked canceled.", Nothing),
         Run::new("canceled-embedded", embedded_and("state", json!("BuildRunCanceled")), "BuildRunCanceled", "the BuildRun is marked canceled.", Nothing),
         // Its account.
@@ -369,6 +372,7 @@ fn refused_runs(namespace: &str) -> Vec<Run> {
         Run::new("no-timestamp", output(json!({ "timestamp": "SourceTimestamp" })), "TaskRunGenerationFailed", "output image: cannot use SourceTimestamp setting, because there is no source timestamp available for this source", Build("good")),
         Run::new("timestamp", output(json!({ "timestamp": "1.5" })), "TaskRunGenerationFailed", "output image: cannot parse output timestamp 1.5 as a number, must be Zero, SourceTimestamp, BuildTimestamp, or a an integer", Build("good")),
         Run::new("timeout", good(json!({ "timeout": "-1s" })), "TaskRunGenerationFailed", r#"metadata configuration: timeout "-1s" is negative; 0 means none"#, Build("good")),
+        Run::new("request", good(json!({ "stepResources": [{ "name": "build", "resources": { "requests": { "cpu": "2" }, "limits": { "cpu": "1" } } }] })), "TaskRunGenerationFailed", "[User error] invalid request resource value: 2 must be less or equal to limit 1", Build("good")),
         // What the pod would mount.
         Run::new("config-map", named("map", json!({})), "VolumeDoesNotExist", r#"ConfigMap "missing" not found"#, Build("map")),
         Run::new("secret", named("secret", json!({})), "VolumeDoesNotExist", r#"Secret "missing" not found"#, Build("secret")),

@@ -11,8 +11,12 @@ use serde_json::{Value, json};
 use slipway::api::BuildRun;
 use slipway::cluster::install::{NAME, NAMESPACE};
 
-use super::super::documents::{Sample, build, output, sample, script_strategy};
+use super::super::documents::{
+    Sample, build, clone_key, git_source, output, push_secret, sample, script_strategy, ssh_url,
+    tls_output,
+};
 use super::super::harness::{Namespace, PATIENCE, kubectl, output_of, run, variable};
+use super::super::steps::{run_of, shell};
 use super::Controller;
 use super::role_use::rights;
 
@@ -250,17 +254,53 @@ fn our_view_role_reads_only() {
         &["delete", "buildstrategy/one"],
         &["get", "pods"],
         &["get", "secrets"],
+        &["get", "--raw", &format!("/api/v1/namespaces/{}/pods/any/log", namespace.name())],
     ] {
         assert_forbidden(&viewer, refused, "");
     }
 }
 
-/// Kubernetes' own role takes ours in, and keeps its own limits: it shows no secrets.
+/// The secrets that a Build names are the editor's own to make: one to fetch with, one to push with.
+#[test]
+fn who_may_edit_a_namespace_builds_with_secrets_of_its_own() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::restricted("editor-secrets");
+    let dev = Person::bound(&namespace, "dev", "edit");
+    for document in [clone_key(), push_secret("SLIPWAY_REGISTRY_AUTH")] {
+        dev.kubectl(&["create", "--filename=-"], &document);
+    }
+    dev.kubectl(&["create", "secret", "generic", "word", "--from-literal=word=given"], "");
+    let mut sample = sample("hello")
+        .with(Some(&git_source(&ssh_url("app"), None, true)), &tls_output(&namespace));
+    sample.build["spec"]["paramValues"] =
+        json!([{ "name": "greeting", "secretValue": { "name": "word", "key": "word" } }]);
+    dev.kubectl(&["apply", "--filename=-"], &sample.text());
+    dev.kubectl(&["wait", "--for=condition=Succeeded", "buildrun/hello", "--timeout=180s"], "");
+    let of_run = "--selector=buildrun.shipwright.io/name=hello";
+    let log = dev.kubectl(&["logs", of_run, "--container=step-pack"], "");
+    assert!(log.contains("given"), "{log}");
+    dev.kubectl(&["delete", "secret", "clone", "push", "word"], "");
+}
+
+/// Kubernetes' own role takes ours in, and keeps its own limits: it shows logs, and no secrets.
 #[test]
 fn who_may_view_a_namespace_sees_its_builds() {
     let _controller = Controller::installed();
     let namespace = Namespace::new("reader");
     let viewer = Person::bound(&namespace, "viewer", "view");
+    namespace.apply(&run_of(&[shell("say", "echo seen")]));
+    viewer.kubectl(&["wait", "--for=condition=Succeeded", "buildrun/run", "--timeout=180s"], "");
+    let of_run = "--selector=buildrun.shipwright.io/name=run";
+    let log = viewer.kubectl(&["logs", of_run, "--container=step-say"], "");
+    assert_eq!(log, "seen\n");
+    let pod = viewer.kubectl(&["get", "pods", of_run, "--output=name"], "");
+    let exec = format!(
+        "/api/v1/namespaces/{}/{}/exec?command=id",
+        namespace.name(),
+        pod.trim().replace("pod/", "pods/")
+    );
+    assert_forbidden(&viewer, &["create", "--filename=-", "--raw", &exec], "{}");
+    assert_forbidden(&viewer, &["delete", "buildrun/run"], "");
     for kind in NAMESPACED {
         assert!(viewer.can(&["watch", &format!("{kind}.shipwright.io")]));
         assert!(!viewer.can(&["create", &format!("{kind}.shipwright.io")]));

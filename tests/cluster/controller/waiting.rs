@@ -1,16 +1,19 @@
 //! Pods that wait, that can never start, and that the API server refuses.
 
+use std::cell::Cell;
+
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use slipway::api::BuildRun;
 
 use super::super::documents::Sample;
-use super::super::harness::{Namespace, phase};
+use super::super::harness::{Namespace, phase, variable};
 use super::super::steps::{BUSYBOX, shell, step, with};
 use super::Controller;
+use super::policy::Policy;
 use super::runs::{
-    BUILT, course, end_of, executor_of, expect_ended, expect_going, live, name_of, only_pod, pod,
-    pod_of, run_called, until,
+    BUILT, course, end_of, executor_of, expect_ended, expect_going, live, located, name_of,
+    only_pod, pod, pod_of, run_called, until, words,
 };
 
 const INVALID_IMAGE: &str = "registry.slipway.test:5000/No/Such:1";
@@ -41,6 +44,67 @@ fn a_pod_waits_for_a_node() {
     }
 }
 
+/// The kubelet makes no directory behind a link, and tries until it is gone.
+#[test]
+fn a_pod_waits_for_a_directory() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::new("sub-path");
+    let mount = |path: &str| json!({ "name": "files", "mountPath": "/files", "subPath": path });
+    let link = json!({
+        "name": "link", "image": BUSYBOX, "command": ["ln", "-s", "gone", "/files/link"],
+        "volumeMounts": [{ "name": "files", "mountPath": "/files" }],
+    });
+    let link = json!({ "op": "add", "path": "/spec/initContainers/-", "value": link });
+    let _policy = Policy::changing_the_pod_of(&namespace, "waiting", &[link]);
+    let unlink = "until test -e /workspace/go; do sleep 0.01; done; rm /files/link";
+    let mut waiting = run_called(
+        "waiting",
+        &[
+            with(
+                shell("first", unlink),
+                "volumeMounts",
+                json!([{ "name": "files", "mountPath": "/files" }]),
+            ),
+            with(shell("last", "true"), "volumeMounts", json!([mount("link/directory")])),
+        ],
+    );
+    waiting.strategy["spec"]["volumes"] = json!([{ "name": "files", "emptyDir": {} }]);
+    let expected = ("Unknown", "Pending", "Waiting for subPath directory creation to complete");
+    let is_told = Cell::new(false);
+    let lives = live(&namespace, &[waiting], |run| {
+        if words(run) == Some(expected) && !is_told.replace(true) {
+            expect_going(run, expected);
+            namespace.wait_until_running(pod_of(run), "step-first");
+            namespace.let_go(pod_of(run), "step-first");
+        }
+    });
+    expect_ended(lives["waiting"].last().unwrap(), BUILT, &Value::Null);
+    assert!(is_told.get(), "{:?}", course(&lives["waiting"]));
+}
+
+/// The kubelet refuses what the scheduler has given it, and no container has begun.
+#[test]
+fn a_node_refuses_a_pod() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::new("not-enforced");
+    let profile = json!({ "appArmorProfile": { "type": "RuntimeDefault" } });
+    let refused = run_called("refused", &[with(shell("one", "true"), "securityContext", profile)]);
+    let lives = live(&namespace, &[refused], |_| {});
+    let run = lives["refused"].last().unwrap();
+    let pod = only_pod(&namespace, run);
+    let status = pod.status.unwrap();
+    assert_eq!(
+        (status.phase.as_deref(), status.reason.as_deref()),
+        (Some("Failed"), Some("AppArmor"))
+    );
+    let message = format!(
+        "buildrun failed due to an unexpected error in pod {0}: for detailed information: kubectl --namespace {1} logs {0} --all-containers",
+        pod_of(run),
+        namespace.name()
+    );
+    expect_ended(run, ("False", "Failed", &message), &located(run, None));
+}
+
 fn needing(name: &str, environment: Value) -> Sample {
     run_called(name, &[with(shell("needy", "true"), "env", environment), shell("later", "true")])
 }
@@ -60,7 +124,11 @@ fn a_pod_that_can_never_start_ends_the_run() {
     parameter.strategy["spec"]["parameters"] =
         json!([{ "name": "word", "description": "A word." }]);
     parameter.build["spec"]["paramValues"] = json!([{ "name": "word", "secretValue": key }]);
+    let profile =
+        json!({ "seccompProfile": { "type": "Localhost", "localhostProfile": "no/such.json" } });
+    let unconfined = with(shell("unconfined", "true"), "securityContext", profile);
     let samples = [
+        run_called("profile", &[unconfined, shell("later", "true")]),
         missing("pulled", NO_SUCH_IMAGE, "IfNotPresent"),
         missing("never", NO_SUCH_IMAGE, "Never"),
         missing("invalid", INVALID_IMAGE, "IfNotPresent"),
@@ -100,6 +168,13 @@ fn a_pod_that_can_never_start_ends_the_run() {
         format!("couldn't parse image name \"{INVALID_IMAGE}\": invalid reference format");
     expect_ended(invalid, ("False", "TaskRunImagePullFailed", &message), &Value::Null);
     assert!(invalid.status.as_ref().unwrap().start_time.is_none());
+    let profile = lives["profile"].last().unwrap();
+    let file = format!("{}/no/such.json", variable("SLIPWAY_SECCOMP_PROFILES"));
+    let message = format!(
+        "the step \"unconfined\" in TaskRun \"{}\" failed to start. The pod errored with the message: \"failed to create containerd container: cannot load seccomp profile \"{file}\": open {file}: no such file or directory.\"",
+        executor_of(profile)
+    );
+    expect_ended(profile, ("False", "PodCreationFailed", &message), &Value::Null);
     for name in ["secret", "config-map", "parameter"] {
         let run = lives[name].last().unwrap();
         let message = "Failed to create pod due to config error";
@@ -139,6 +214,26 @@ fn a_run_goes_on_once_the_quota_has_room() {
     only_pod(&namespace, &run);
 }
 
+/// It has no pod yet that could be ended.
+#[test]
+fn a_run_is_canceled_that_waits_for_the_quota() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::new("quota-canceled");
+    namespace.kubectl(&["create", "quota", "few", "--hard=pods=0"]);
+    namespace.kubectl(&["wait", "--for=jsonpath={.status.hard.pods}=0", "quota/few"]);
+    namespace.apply(&run_called("patient", &[shell("one", "true")]).text());
+    until(&namespace, "patient", "ExceededResourceQuota");
+    let cancel = r#"{"spec":{"state":"BuildRunCanceled"}}"#;
+    namespace.kubectl(&["patch", "buildrun", "patient", "--type=merge", "--patch", cancel]);
+    let run = end_of(&namespace, "patient");
+    let message = "The BuildRun and underlying TaskRun were canceled successfully.";
+    let canceled = ("False", "BuildRunCanceled", message);
+    expect_ended(&run, canceled, &Value::Null);
+    let status = run.status.unwrap();
+    assert!(status.start_time.is_none() && status.build_spec.is_some(), "{status:?}");
+    assert_eq!(namespace.kubectl(&["get", "pods", "--output=name"]), "");
+}
+
 #[test]
 fn the_api_server_refuses_a_pod() {
     let _controller = Controller::installed();
@@ -176,5 +271,5 @@ fn a_restricted_namespace_refuses_a_pod() {
         pod_of(run)
     );
     expect_ended(run, ("False", "PodAdmissionFailed", &message), &Value::Null);
-    assert!(run.status.as_ref().unwrap().start_time.is_none());
+    assert!(run.status.as_ref().unwrap().start_time.is_some());
 }
