@@ -6,7 +6,6 @@ use super::audit::Following;
 use super::disturbed::{Audited, Component, Runs};
 
 #[test]
-#[ignore = "stops what other tests need, and does not hold on slow machines yet"]
 fn runs_outlive_the_api_server_and_etcd() {
     let _controller = Controller::installed();
     let namespace = Namespace::alone("api-server");

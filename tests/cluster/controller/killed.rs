@@ -16,7 +16,6 @@ use super::leader::LEASE;
 use super::{Controller, of_controller};
 
 #[test]
-#[ignore = "stops what other tests need, and does not hold on slow machines yet"]
 fn ten_kills_leave_thirty_runs_with_one_pod_each() {
     let _controller = Controller::installed();
     let namespace = Namespace::alone("killed");

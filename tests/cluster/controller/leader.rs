@@ -26,7 +26,6 @@ pub const LEASE: &str = "shipwright-build-controller-lock";
 const DURATION: SignedDuration = SignedDuration::from_secs(15);
 
 #[test]
-#[ignore = "stops what other tests need, and does not hold on slow machines yet"]
 fn a_leader_that_stood_still_writes_nothing_after_the_takeover() {
     let _controller = Controller::installed();
     let namespace = Namespace::alone("leader");

@@ -192,7 +192,6 @@ fn a_pod_that_no_node_has_is_replaced() {
 }
 
 #[test]
-#[ignore = "stops what other tests need, and does not hold on slow machines yet"]
 fn a_pod_is_replaced_whose_node_is_gone() {
     let _controller = Controller::installed();
     let namespace = Namespace::alone("node-gone");
