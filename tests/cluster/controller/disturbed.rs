@@ -19,6 +19,7 @@ use super::{DEPLOYMENT, await_rollout, of_controller};
 const LONGEST: Duration = Duration::from_mins(10);
 
 /// How much the audit log tells of what was asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Audited {
     Everything,
     /// An API server was killed, perhaps between what it did and the line about it.
@@ -87,7 +88,7 @@ impl<'a> Runs<'a> {
         let mut left = pods.iter();
         let are_known = made.iter().all(|pod| left.any(|known| known == pod));
         assert!(are_known && !made.is_empty(), "{made:?} were made, {pods:?} are there");
-        if let Audited::Everything = audited {
+        if audited == Audited::Everything {
             let mut asked_for = self.pods_with(&requests, |creation| creation != Creation::None);
             asked_for.dedup();
             assert_eq!(asked_for, pods, "pods that may have been made, and those of the runs");

@@ -17,6 +17,7 @@ use serde_json::json;
 use slipway::cluster::install::{NAME, NAMESPACE};
 
 use super::super::harness::{Namespace, PATIENCE, variable};
+use super::super::start::show;
 use super::audit::{self, Following, Request};
 use super::disturbed::{Audited, Replicas, Runs};
 use super::{Controller, of_controller};
@@ -93,8 +94,10 @@ fn assert_waited(renewals: &[Timestamp], stood_still: Timestamp, first: &Request
     let free = first.began.duration_since(*renewed);
     assert!(free >= DURATION, "it wrote {free:?} after the lease was renewed");
     let took = first.ended.duration_since(stood_still);
-    println!("| from a leader that stands still | |\n| --- | ---: |");
-    println!("| to the first write of the next one | {:.1} s |", took.as_secs_f64());
+    show(&format!(
+        "\n| from a leader that stands still | |\n| --- | ---: |\n| to the first write of the next one | {:.1} s |\n",
+        took.as_secs_f64()
+    ));
 }
 
 fn holder(lease: &Lease) -> &str {
