@@ -13,7 +13,8 @@ use super::controller_settings::SettingsArguments;
 use super::controller_values::{Problems, buckets, duration, whole};
 use super::log::{Log, LogArguments};
 use super::{Error, Exit, complain};
-use crate::cluster::{self, Chain, Controlling, Election, Label, MetricSettings, RequestRate};
+use crate::Chain;
+use crate::cluster::{self, Controlling, Election, Label, MetricSettings, RequestRate};
 
 pub const NOTES: &str = "\
 Each setting is a flag or an environment variable; the flag goes before the variable, and an empty text stands for the default. A setting

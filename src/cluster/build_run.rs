@@ -18,11 +18,11 @@ use serde_json::json;
 
 use super::context::{Context, Made};
 use super::error::{Asked as _, ClusterError};
-use super::lease::Chain;
 use super::load::Lookup;
 use super::pod::{self, Creation};
 use super::retention;
 use super::status;
+use crate::Chain;
 use crate::api::{
     BuildRun, BuildRunStatus, BuildSpec, Condition, FALSE, SUCCEEDED, UNKNOWN, reasons,
 };

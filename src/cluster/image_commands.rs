@@ -12,9 +12,9 @@ use serde_json::Value;
 use slipway_step::oci::{Credentials, Reference, Registry, find_credentials_in};
 
 use super::error::{Asked as _, ClusterError};
-use super::lease::Chain;
 use super::load::Loader;
 use crate::plan::{ImageCommand, Presence};
+use crate::Chain;
 
 /// How long a registry may take, with all that is asked again.
 const PATIENCE: Duration = Duration::from_secs(15);

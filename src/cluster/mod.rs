@@ -39,7 +39,7 @@ use metrics::Metrics;
 use reads::Reads;
 
 pub use error::ClusterError;
-pub use lease::{Chain, Election};
+pub use lease::Election;
 pub use metrics::{Label, MetricSettings};
 
 use crate::plan::Settings;

@@ -20,9 +20,10 @@ use super::arrivals::Arrivals;
 use super::context::Context;
 use super::disruptions::Disruptions;
 use super::error::ClusterError;
-use super::lease::{Chain, within};
+use super::lease::within;
 use super::metrics::{BUILD_CONTROLLER, BUILD_RUN_CONTROLLER};
 use super::{Controlling, build, build_run};
+use crate::Chain;
 use crate::api::{Build, BuildRun, BuildStrategy, ClusterBuildStrategy};
 use crate::plan::labels::{POD_ANNOTATION, RUN_LABEL};
 
