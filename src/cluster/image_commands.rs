@@ -78,9 +78,12 @@ impl Loader {
         let is_insecure = self.insecure_registries.iter().any(|insecure| insecure == registry);
         // What asks a registry stays on one thread.
         let runtime = tokio::runtime::Handle::current();
+        let span = tracing::Span::current();
+        let say = |line: &str| tracing::debug!(line, "a registry is asked again");
         let asked = tokio::task::spawn_blocking(move || {
+            let _entered = span.enter();
             let asked = async {
-                Registry::connect(reference, credentials, is_insecure).await?.config().await
+                Registry::connect(reference, credentials, is_insecure, say).await?.config().await
             };
             runtime.block_on(tokio::time::timeout(PATIENCE, asked))
         });

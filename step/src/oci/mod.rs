@@ -25,6 +25,7 @@ pub use manifest::Manifest;
 pub use oci_spec::distribution::{ParseError, Reference};
 pub use registry::Registry;
 pub use save::save;
+pub use transport::Say;
 
 use std::path::Path;
 

@@ -305,14 +305,20 @@ fn one_line(text: &str) -> String {
     words.join(" ").chars().take(SHOWN_ANSWER).collect()
 }
 
-/// Tries again, with growing pauses, what may pass by itself.
-pub(super) async fn retry<T>(attempt: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
+/// Takes a line about what is tried again.
+pub type Say = fn(&str);
+
+/// Tries again, with growing pauses, what may pass by itself, and says so.
+pub(super) async fn retry<T>(
+    say: Say,
+    attempt: impl AsyncFn() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {
         match attempt().await {
             Err(failure) if failure.may_pass() => {
                 let pause_now = pause.max(failure.retry_after()).min(LONGEST_PAUSE);
-                eprintln!("{}; trying again in {pause_now:?}", crate::describe(&failure));
+                say(&format!("{}; trying again in {pause_now:?}", crate::describe(&failure)));
                 tokio::time::sleep(pause_now).await;
                 pause *= 2;
             }
