@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::context::{Context, Made};
 use super::error::{Asked as _, ClusterError};
+use super::failures;
 use super::load::Lookup;
 use super::pod::{self, Creation};
 use super::retention;
@@ -37,7 +38,7 @@ use crate::plan::{
 };
 
 /// How long a pod may wait before its run says so: most pods run by then, and a write is saved. A kubelet that is busy tells seconds later.
-const PENDING_GRACE: SignedDuration = SignedDuration::from_secs(10);
+pub const PENDING_GRACE: SignedDuration = SignedDuration::from_secs(10);
 /// How long a new run waits for what it names and what is not there: who applies a folder of files may send the run first.
 const APPLIED_TOGETHER: SignedDuration = SignedDuration::from_secs(3);
 /// How soon it looks again.
@@ -80,7 +81,10 @@ pub async fn reconcile(
     match (pod_name, pod) {
         (Some(name), None) if was_made => Box::pin(follow(&context, run, &name, None)).await,
         (Some(name), Some(pod)) => Box::pin(follow(&context, run, &name, Some(&pod))).await,
-        _ => Box::pin(start(&context, run)).await,
+        _ => match Box::pin(start(&context, run)).await {
+            Err(error) => failures::tell(&context, run, error).await,
+            outcome => outcome,
+        },
     }
 }
 
@@ -243,7 +247,7 @@ async fn refuse(
     fail(context, &run, build_spec(roots), reason, message).await
 }
 
-async fn fail(
+pub async fn fail(
     context: &Context,
     run: &BuildRun,
     build_spec: Option<BuildSpec>,
@@ -273,7 +277,7 @@ async fn fail(
     Ok(Action::await_change())
 }
 
-fn with_condition(
+pub fn with_condition(
     status: BuildRunStatus,
     word: &str,
     reason: &str,

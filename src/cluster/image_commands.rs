@@ -13,8 +13,8 @@ use slipway_step::oci::{Credentials, Reference, Registry, find_credentials_in};
 
 use super::error::{Asked as _, ClusterError};
 use super::load::Loader;
-use crate::plan::{ImageCommand, Presence};
 use crate::Chain;
+use crate::plan::{ImageCommand, Presence};
 
 /// How long a registry may take, with all that is asked again.
 const PATIENCE: Duration = Duration::from_secs(15);

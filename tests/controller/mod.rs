@@ -3,3 +3,4 @@
 mod api_server;
 mod process;
 mod settings;
+mod told;
