@@ -4,3 +4,4 @@ mod api_server;
 mod process;
 mod settings;
 mod told;
+mod web;

@@ -1,12 +1,17 @@
 //! What keeps a run from its pod for a while: told in its status once, and gone with the pod.
 
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::api_server::ApiServer;
 use super::process::{Controller, PATIENCE, metadata};
+use super::web::{Answer, Web};
 
 const VERSION: &str = "shipwright.io/v1beta1";
 
@@ -133,4 +138,73 @@ fn a_run_that_cannot_get_its_pod_ends_with_its_time_and_when_it_is_canceled() {
         pod.as_str().unwrap()
     );
     assert_eq!((&over["status"], &over["message"]), (&json!("False"), &json!(message)));
+}
+
+/// Media type and content of what a registry has of an image that runs `build`; no other image is there.
+fn image(path: &str) -> Option<(&'static str, String)> {
+    let config = json!({ "config": { "Entrypoint": ["build"] } }).to_string();
+    let mut digest = String::from("sha256:");
+    for byte in Sha256::digest(&config) {
+        write!(digest, "{byte:02x}").unwrap();
+    }
+    let manifest_type = "application/vnd.oci.image.manifest.v1+json";
+    let config_type = "application/vnd.oci.image.config.v1+json";
+    let descriptor = json!({ "mediaType": config_type, "digest": digest, "size": config.len() });
+    let manifest = json!({ "schemaVersion": 2, "mediaType": manifest_type, "config": descriptor, "layers": [] });
+    match path {
+        "/v2/" => Some(("application/json", "{}".into())),
+        "/v2/later/manifests/1" => Some((manifest_type, manifest.to_string())),
+        path if path == format!("/v2/later/blobs/{digest}") => Some((config_type, config)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_registry_that_is_down_is_told_and_asked_again_and_one_that_says_no_ends_the_run() {
+    let is_up = Arc::new(AtomicBool::new(false));
+    let up = Arc::clone(&is_up);
+    let registry = Web::new(move |path, _| match image(path) {
+        _ if path.starts_with("/v2/later/") && !up.load(Ordering::SeqCst) => {
+            Answer { code: 503, kind: "text/plain", body: "out for lunch".into() }
+        }
+        _ if path.starts_with("/v2/private/") => {
+            Answer { code: 403, kind: "text/plain", body: String::new() }
+        }
+        Some((kind, body)) => Answer { code: 200, kind, body },
+        None => Answer { code: 404, kind: "text/plain", body: "no such thing".into() },
+    });
+    let address = registry.address();
+    let images = ["later", "missing", "private"];
+    let steps = images.map(|name| json!({ "name": name, "image": format!("{address}/{name}:1") }));
+    let server = ApiServer::writing(&runs_of(&steps));
+    let _controller = Controller::start("registry", &server, &[("INSECURE_REGISTRIES", address)]);
+
+    let causes = [
+        (
+            "missing",
+            format!(
+                "registry {address} failed to send manifest 1 for {address}/missing:1 (404 Not Found: no such thing)"
+            ),
+        ),
+        (
+            "private",
+            format!(
+                "registry {address} refuses it (403 Forbidden); the run's service account needs an imagePullSecret for it"
+            ),
+        ),
+    ];
+    for (name, cause) in causes {
+        let refused = condition(&server, name, "TaskRunGenerationFailed");
+        let message = format!(
+            r#"build strategy: step "{name}" has no command, and what the image "{address}/{name}:1" runs of itself cannot be found out: {cause}; write the step's command"#
+        );
+        assert_eq!((&refused["status"], &refused["message"]), (&json!("False"), &json!(message)));
+    }
+    let told = condition(&server, "later", "Pending");
+    let message = format!(
+        "a step has no command, and what its image {address}/later:1 runs cannot be found out: registry {address} failed to send manifest 1 for {address}/later:1 (503 Service Unavailable: out for lunch); it is tried again, for 1h0m0s in all"
+    );
+    assert_eq!((&told["status"], &told["message"]), (&json!("Unknown"), &json!(message)));
+    is_up.store(true, Ordering::SeqCst);
+    server.wait_for("POST pods");
 }

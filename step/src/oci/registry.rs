@@ -67,8 +67,8 @@ impl Registry {
         image: Reference,
         credentials: Credentials,
         insecure: bool,
-    ) -> Result<Self, OciError> {
         say: Say,
+    ) -> Result<Self, OciError> {
         let with = |scheme| {
             let registry = image.resolve_registry().to_owned();
             let client = client(scheme).map_err(|source| OciError::Client { registry, source })?;
@@ -80,8 +80,8 @@ impl Registry {
                 authorization: Mutex::new(None),
                 bases: Mutex::default(),
                 progress: Progress::default(),
-            })
                 say,
+            })
         };
         if !insecure {
             let registry: Self = with(Scheme::Https)?;
@@ -487,6 +487,7 @@ impl Registry {
     fn explain(&self, action: &str, failure: Failure) -> OciError {
         let registry = self.image.resolve_registry().to_owned();
         let (image, action) = (self.image.to_string(), action.to_owned());
+        let may_pass = failure.may_pass();
         match failure {
             Failure::Answer { status: 401 | 403, text: answer, .. } => {
                 OciError::Denied { registry, image, action, answer }
@@ -495,7 +496,7 @@ impl Registry {
                 OciError::Denied { registry, image, action, answer: failure.to_string() }
             }
             Failure::Answer { text: answer, .. } | Failure::Nonsense(answer) => {
-                OciError::Answer { registry, image, action, answer }
+                OciError::Answer { registry, image, action, answer, may_pass }
             }
             Failure::Content(source) => OciError::Content { image, action, source },
             Failure::Write { path, source } => OciError::Write { path, source },

@@ -105,7 +105,7 @@ pub(super) enum Failure {
     #[error("{text}")]
     Answer { status: u16, text: String, retry_after: Option<Duration> },
     /// No user and password, and the registry wants some.
-    #[error("it wants a user and password, and there is no push secret")]
+    #[error("it wants a user and password, and none are given")]
     Anonymous,
     /// There was no answer, or it broke off. The error has no address: an upload's may hold a signature.
     #[error("no answer")]
