@@ -17,6 +17,7 @@ mod load;
 mod metrics;
 mod pod;
 mod reads;
+mod repository;
 mod retention;
 mod server;
 mod status;

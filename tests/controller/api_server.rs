@@ -104,6 +104,11 @@ impl ApiServer {
         refusals.extend(answer.map(|(code, text)| (request.to_owned(), (code, text.to_owned()))));
     }
 
+    /// Has one more object.
+    pub fn add(&self, plural: &str, object: Value) {
+        self.state.store(plural, name_of(&object), object, "ADDED");
+    }
+
     /// Changes an object, so that whoever watches it looks again.
     pub fn change(&self, plural: &str, name: &str, patch: &Value) {
         assert!(self.state.change(plural, name, patch).is_some(), "there is no {plural} {name}");

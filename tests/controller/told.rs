@@ -1,8 +1,9 @@
 //! What keeps a run from its pod for a while: told in its status once, and gone with the pod.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use axum::http::StatusCode;
@@ -194,4 +195,121 @@ fn a_registry_that_is_down_is_told_and_asked_again_and_one_that_says_no_ends_the
     assert_eq!((&told["status"], &told["message"]), (&json!("Unknown"), &json!(message)));
     is_up.store(true, Ordering::SeqCst);
     server.wait_for("POST pods");
+}
+
+/// The Build's status once its reason is this one.
+fn build_status(server: &ApiServer, build: &str, reason: &str) -> Value {
+    let began = Instant::now();
+    loop {
+        let status = server.object("builds", build)["status"].clone();
+        if status["reason"] == reason {
+            return status;
+        }
+        assert!(began.elapsed() < PATIENCE, "not {reason}: {status}");
+        server.next_request();
+    }
+}
+
+#[test]
+fn a_repository_is_asked_where_its_build_wants_that_and_no_other() {
+    let asked = Arc::new(Mutex::new(BTreeSet::new()));
+    let paths = Arc::clone(&asked);
+    let host = Web::new(move |path, headers| {
+        let (name, query) = path.trim_start_matches('/').split_once("/info/refs").unwrap();
+        assert_eq!(query, "?service=git-upload-pack");
+        let login = headers.get("authorization").map_or("", |login| login.to_str().unwrap());
+        paths.lock().unwrap().insert(format!("{name} {login}"));
+        let id = "1234567890".repeat(4);
+        let (code, body) = match name {
+            "good" | "with/login" => {
+                (200, format!("001e# service=git-upload-pack\n00000155{id} HEAD\0ofs-delta\n"))
+            }
+            "page" => (200, "<html>".to_owned()),
+            "private" => (401, String::new()),
+            "broken" => (502, String::new()),
+            _ => (404, String::new()),
+        };
+        Answer { code, kind: "application/x-git-upload-pack-advertisement", body }
+    });
+    let address = host.address();
+    // Whoever had this port is gone.
+    let closed = Web::new(|_, _| unreachable!()).address().to_owned();
+    let url = |name: &str| format!("http://{address}/{name}");
+    let unreachable = "RemoteRepositoryUnreachable";
+    let table = [
+        ("good", url("good"), Some("true"), "Succeeded", "all validations succeeded"),
+        (
+            "login",
+            format!("http://me:secret@{address}/with/login/"),
+            Some("true"),
+            "Succeeded",
+            "all validations succeeded",
+        ),
+        (
+            "missing",
+            format!("http://me:secret@{address}/missing"),
+            Some("true"),
+            unreachable,
+            "repository not found",
+        ),
+        ("private", url("private"), Some("true"), unreachable, "remote repository unreachable"),
+        ("broken", url("broken"), Some("true"), unreachable, "the server answers 502 Bad Gateway"),
+        (
+            "page",
+            url("page"),
+            Some("true"),
+            unreachable,
+            "the server does not list branches and tags; the URL must be that of a Git repository",
+        ),
+        ("closed", format!("http://{closed}/app"), Some("true"), unreachable, "Connection refused"),
+        ("silent", url("not-asked-1"), None, "Succeeded", "all validations succeeded"),
+        ("no", url("not-asked-2"), Some("false"), "Succeeded", "all validations succeeded"),
+        (
+            "ssh",
+            "ssh://git@git.example.com/app".to_owned(),
+            Some("true"),
+            unreachable,
+            "the source url requires authentication",
+        ),
+    ];
+    let build = |(name, url, verify, ..): &(&str, String, Option<&str>, &str, &str)| {
+        let mut metadata = metadata(name);
+        if let Some(verify) = verify {
+            metadata["annotations"] = json!({ "build.shipwright.io/verify.repository": verify });
+        }
+        let source = json!({ "type": "Git", "git": { "url": url } });
+        let spec = json!({ "source": source, "strategy": { "name": "s" }, "output": { "image": "registry.example.com/app" } });
+        json!({ "apiVersion": VERSION, "kind": "Build", "metadata": metadata, "spec": spec })
+    };
+    let [strategies, (_, runs), accounts] = runs_of(&[step("s")]);
+    let mut run = runs[0].clone();
+    run["spec"] = json!({ "build": { "name": "missing" } });
+    let builds = table.iter().map(build).collect();
+    let server = ApiServer::writing(&[strategies, accounts, ("builds", builds)]);
+    let _controller = Controller::start("repositories", &server, &[]);
+
+    for (name, _, _, reason, message) in &table {
+        let status = build_status(&server, name, reason);
+        let told = status["message"].as_str().unwrap();
+        assert!(
+            told == *message || (*name == "closed" && told.contains(message)),
+            "{name}: {told}"
+        );
+        assert!(!told.contains("secret"), "{told}");
+    }
+    let login = "Basic bWU6c2VjcmV0";
+    let expected = [
+        "broken ".to_owned(),
+        "good ".to_owned(),
+        format!("missing {login}"),
+        "page ".to_owned(),
+        "private ".to_owned(),
+        format!("with/login {login}"),
+    ];
+    assert_eq!(asked.lock().unwrap().iter().cloned().collect::<Vec<_>>(), expected);
+
+    server.add("buildruns", run);
+    let refused = condition(&server, "s", "BuildRegistrationFailed");
+    let message = "the Build is not registered correctly, build: missing, registered status: False, reason: RemoteRepositoryUnreachable";
+    assert_eq!(refused["message"], message);
 }
