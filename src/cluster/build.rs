@@ -43,6 +43,7 @@ pub async fn reconcile(
         Some((reason, message)) => (FALSE, reason, message),
         None => (TRUE, reasons::SUCCEEDED, "all validations succeeded".to_owned()),
     };
+    tracing::debug!(registered, reason, told = message, "judged the Build");
     let status = BuildStatus {
         registered: Some(registered.into()),
         reason: Some(reason.into()),

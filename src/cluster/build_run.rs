@@ -109,6 +109,10 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
     let checked = match validate(&loaded, &context.settings) {
         Ok(checked) => checked,
         Err(refusals) if may_still_come(run, &loaded, &refusals) => {
+            tracing::debug!(
+                refusals = refusals.len(),
+                "something that the run names may still come"
+            );
             return Ok(Action::requeue(LOOK_AGAIN));
         }
         Err(refusals) => return refuse(context, run, &loaded.roots, &refusals).await,
@@ -123,6 +127,7 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
         // Its first change comes by itself.
         Creation::Done { pod, is_new } => {
             let at = pod.metadata.creation_timestamp;
+            tracing::debug!(pod = pod.metadata.name, is_new, "the pod is there");
             let made = Made { of: spec.clone(), at: at.clone() };
             context.remember(&run.uid().unwrap_or_default(), made);
             if is_new && attempt(&run) == 0 {
@@ -131,7 +136,10 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
             return Ok(Action::requeue(PENDING_GRACE.unsigned_abs()));
         }
         // Each write wakes the run: it is told once, whatever else is used meanwhile.
-        Creation::Quota { .. } if waits_for_quota(&run) => return Ok(Action::requeue(QUOTA_RETRY)),
+        Creation::Quota { message } if waits_for_quota(&run) => {
+            tracing::debug!(told = message, "the quota has no room yet");
+            return Ok(Action::requeue(QUOTA_RETRY));
+        }
         Creation::Quota { message } => {
             let status =
                 BuildRunStatus { build_spec: spec, ..run.status.clone().unwrap_or_default() };
@@ -322,7 +330,10 @@ async fn follow(
     if let Some(pod) = pod {
         pod::shorten(context, pod, timeout).await?;
     }
+    let phase = pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref());
     let verdict = observe(&Seen { buildrun: &known, timeout, pod_name, pod }, now);
+    let reason = verdict.status.succeeded().map(|condition| &condition.reason);
+    tracing::debug!(pod = pod_name, phase, reason, next = ?verdict.next, "judged the pod");
     let is_final = is_final(&verdict.status);
     let stopping = pod.filter(|_| matches!(verdict.next, Next::EndPod | Next::DeletePod));
     if is_final {

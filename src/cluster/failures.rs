@@ -65,7 +65,9 @@ impl Failures {
 
     /// When it is tried again.
     pub fn again(&self, uid: &str, error: &ClusterError) -> Action {
-        Action::requeue(pause(self.length(uid), error.is_conflict()))
+        let pause = pause(self.length(uid), error.is_conflict());
+        tracing::debug!(uid, ?pause, "a failed reconcile is tried again");
+        Action::requeue(pause)
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<String, Failing>> {
