@@ -69,7 +69,7 @@ fn a_pod_that_may_not_be_made_yet_is_told_once_until_it_is_there_or_the_run_over
         )
     };
     server.refuse("POST pods", Some((StatusCode::FORBIDDEN, &refused(1))));
-    let controller = Controller::start("told", &server, &[]);
+    let controller = Controller::start("told", &server, &[("POD_NAME", "replica-1")]);
 
     condition(&server, "long", "Pending");
     server.change("buildruns", "long", &json!({ "spec": { "state": "BuildRunCanceled" } }));
@@ -116,6 +116,8 @@ fn a_pod_that_may_not_be_made_yet_is_told_once_until_it_is_there_or_the_run_over
     assert_eq!(next["message"], message);
     assert_eq!(next["lastTransitionTime"], told["lastTransitionTime"]);
 
+    let holder = server.lease_holder();
+    assert!(holder.as_str().unwrap().starts_with("replica-1_"), "{holder}");
     server.refuse("POST pods", None);
     server.change("buildruns", "one", &json!({ "metadata": { "labels": { "count": null } } }));
     server.wait_for("POST pods");
