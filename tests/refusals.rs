@@ -71,6 +71,7 @@ fn loaded(patch: &Value) -> Loaded {
             .map(|name| (name, Presence::Absent))
             .collect(),
         image_commands: BTreeMap::new(),
+        image_problems: BTreeMap::new(),
         namespace: NamespaceFacts::default(),
     }
 }

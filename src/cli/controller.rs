@@ -13,13 +13,14 @@ use super::controller_settings::SettingsArguments;
 use super::controller_values::{Problems, buckets, duration, whole};
 use super::log::{Log, LogArguments};
 use super::{Error, Exit, complain};
-use crate::cluster::{self, Chain, Controlling, Election, Label, MetricSettings, RequestRate};
+use crate::Chain;
+use crate::cluster::{self, Controlling, Election, Label, MetricSettings, RequestRate};
 
 pub const NOTES: &str = "\
 Each setting is a flag or an environment variable; the flag goes before the variable, and an empty text stands for the default. A setting
 that cannot be read ends the controller with exit code 1, after all such settings have been told.
 
-Variables of upstream's deployments without effect: CONTROLLER_NAME, POD_NAME, WATCH_NAMESPACE (all namespaces are watched) and
+Variables of upstream's deployments without effect: CONTROLLER_NAME, WATCH_NAMESPACE (all namespaces are watched) and
 REMOTE_ARTIFACTS_CONTAINER_IMAGE.
 
 Examples:
@@ -48,6 +49,9 @@ pub struct ControllerArguments {
     /// Namespace of the lease by which replicas agree on a leader; by default `default`
     #[arg(long, env = "BUILD_CONTROLLER_LEADER_ELECTION_NAMESPACE", value_name = "NAMESPACE")]
     leader_election_namespace: Option<String>,
+    /// What tells this replica from the others that want the lease; by default the name of the host
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
     /// How long others wait for a leader that does not renew its lease; by default 15s
     #[arg(long, env = "BUILD_CONTROLLER_LEASE_DURATION", value_name = "DURATION")]
     lease_duration: Option<String>,
@@ -193,10 +197,12 @@ impl ControllerArguments {
             );
         }
         let namespace = self.leader_election_namespace.clone().filter(|name| !name.is_empty());
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        // Replicas may share their host's name: on the network of one node, or where their template sets it. All are process 1.
+        let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let name = self.pod_name.clone().filter(|name| !name.is_empty()).unwrap_or_else(host);
         Election {
             namespace: namespace.unwrap_or_else(|| "default".into()),
-            identity: format!("{host}_{}", std::process::id()),
+            identity: format!("{name}_{}", std::process::id()),
             duration,
             renew_deadline,
             retry_period,

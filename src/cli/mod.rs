@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+use crate::Chain;
 use crate::cluster::ClusterError;
 use crate::local::LocalError;
 
@@ -114,7 +115,7 @@ fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Crds { dir } => crds::crds(dir.as_deref()),
     };
     outcome.unwrap_or_else(|error| {
-        complain(&format!("error: {:#}", anyhow::Error::new(error)));
+        complain(&format!("error: {}", Chain(&error)));
         Exit::Environment
     })
 }

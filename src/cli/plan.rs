@@ -3,6 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::{FileArguments, complain};
+use crate::Chain;
 use crate::local::{self, Commands, Files, Located, Note};
 use crate::plan::{Checked, Expansion, Settings, expand, not_built, validate};
 use crate::view::one_line;
@@ -46,8 +47,7 @@ pub struct ReadFiles {
 pub fn read(arguments: &FileArguments) -> Result<ReadFiles, Refused> {
     let (documents, errors) = local::read(&arguments.files);
     let (files, invalid, notes) = Files::of(documents);
-    let mut problems: Vec<String> =
-        errors.into_iter().map(|error| format!("{:#}", anyhow::Error::new(error))).collect();
+    let mut problems: Vec<String> = errors.iter().map(|error| Chain(error).to_string()).collect();
     let unreadable = !problems.is_empty() || files.incomplete;
     problems.extend(invalid.iter().map(line));
     // What is missing because it could not be read is no further problem of the others.

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::console::{self, Console, Manner};
 use super::plan::{self, ReadFiles, Refused, RunArguments};
 use super::{Error, Exit, Format, complain, print_object, print_text};
+use crate::Chain;
 use crate::api::{BuildRun, Nanoseconds};
 use crate::local::{
     self, Commands, Engine, Happening, Lease, LocalError, Missing, Note, Play, Played, Stop,
@@ -149,7 +150,7 @@ fn set_up(
             Ok(((facts, content), name)) => {
                 notes.extend(files.add_secret(&namespace, &name, facts, content));
             }
-            Err(error) => problems.push(format!("{:#}", anyhow::Error::new(error))),
+            Err(error) => problems.push(Chain(&error).to_string()),
         }
     }
     let mut parameters = Vec::new();
@@ -167,7 +168,7 @@ fn set_up(
             problems.push(format!("--source {}: is no directory", directory.display()));
         }
         let faults = local::ignore_faults(directory).into_iter();
-        problems.extend(faults.map(|fault| format!("{:#}", anyhow::Error::new(fault))));
+        problems.extend(faults.map(|fault| Chain(&fault).to_string()));
         local::take_working_copy(files, buildrun);
     }
     problems
@@ -206,9 +207,9 @@ async fn here(arguments: &RunHereArguments, request: Request) -> Result<Exit, Er
         ended(arguments, console, &image, kept.as_deref(), &mut buildrun, &played)
     });
     if let Err(error) = cleared {
-        let error = anyhow::Error::new(error);
         complain(&format!(
-            "warning: something of this run may be left, which the next one removes: {error:#}"
+            "warning: something of this run may be left, which the next one removes: {}",
+            Chain(&error)
         ));
     }
     outcome
@@ -218,9 +219,8 @@ async fn here(arguments: &RunHereArguments, request: Request) -> Result<Exit, Er
 async fn begin(engine: Option<&str>) -> Result<(Engine, Lease, Option<String>), LocalError> {
     let engine = Engine::find(engine).await?;
     let lease = Lease::take()?;
-    let cleared = lease.clear_stale(&engine).await.map_err(anyhow::Error::new);
-    let left = cleared.err().map(|error| {
-        format!("what runs that were killed left behind cannot be removed: {error:#}")
+    let left = lease.clear_stale(&engine).await.err().map(|error| {
+        format!("what runs that were killed left behind cannot be removed: {}", Chain(&error))
     });
     Ok((engine, lease, left))
 }

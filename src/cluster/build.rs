@@ -1,6 +1,7 @@
 //! A Build: judged with all that it names, again whenever some of that changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
@@ -8,11 +9,14 @@ use kube::runtime::controller::Action;
 use super::context::Context;
 use super::error::ClusterError;
 use super::load::Lookup;
-use super::{retention, status};
+use super::{repository, retention, status};
 use crate::api::{
     Build, BuildRun, BuildRunSpec, BuildStatus, FALSE, ReferencedBuild, TRUE, reasons,
 };
-use crate::plan::{GENERATED_ACCOUNT, validate_build};
+use crate::plan::{GENERATED_ACCOUNT, repository_to_ask, validate_build};
+
+/// How soon a repository is asked again that did not answer well.
+const ASK_AGAIN: Duration = Duration::from_mins(5);
 
 /// Says whether a Build can be run.
 pub async fn reconcile(
@@ -39,6 +43,7 @@ pub async fn reconcile(
         Some((reason, message)) => (FALSE, reason, message),
         None => (TRUE, reasons::SUCCEEDED, "all validations succeeded".to_owned()),
     };
+    tracing::debug!(registered, reason, told = message, "judged the Build");
     let status = BuildStatus {
         registered: Some(registered.into()),
         reason: Some(reason.into()),
@@ -53,6 +58,10 @@ pub async fn reconcile(
     }
     retention::own(&context, build).await?;
     retention::limit(&context, build).await?;
+    let is_silent = reason == reasons::REMOTE_REPOSITORY_UNREACHABLE;
+    if is_silent && repository_to_ask(build).is_some() {
+        return Ok(Action::requeue(ASK_AGAIN));
+    }
     Ok(Action::await_change())
 }
 
@@ -61,6 +70,11 @@ async fn refusal(
     context: &Context,
     build: &Build,
 ) -> Result<Option<(&'static str, String)>, ClusterError> {
+    if let Some(url) = repository_to_ask(build)
+        && let Err(why) = repository::ask(url).await
+    {
+        return Ok(Some((reasons::REMOTE_REPOSITORY_UNREACHABLE, why)));
+    }
     match context.loader.run(&run_of(build), Lookup::Nothing).await {
         Ok(loaded) => {
             let refusals = validate_build(build, &loaded, &context.settings);

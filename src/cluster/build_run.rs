@@ -18,11 +18,12 @@ use serde_json::json;
 
 use super::context::{Context, Made};
 use super::error::{Asked as _, ClusterError};
-use super::lease::Chain;
+use super::failures;
 use super::load::Lookup;
 use super::pod::{self, Creation};
 use super::retention;
 use super::status;
+use crate::Chain;
 use crate::api::{
     BuildRun, BuildRunStatus, BuildSpec, Condition, FALSE, SUCCEEDED, UNKNOWN, reasons,
 };
@@ -37,7 +38,7 @@ use crate::plan::{
 };
 
 /// How long a pod may wait before its run says so: most pods run by then, and a write is saved. A kubelet that is busy tells seconds later.
-const PENDING_GRACE: SignedDuration = SignedDuration::from_secs(10);
+pub const PENDING_GRACE: SignedDuration = SignedDuration::from_secs(10);
 /// How long a new run waits for what it names and what is not there: who applies a folder of files may send the run first.
 const APPLIED_TOGETHER: SignedDuration = SignedDuration::from_secs(3);
 /// How soon it looks again.
@@ -80,7 +81,10 @@ pub async fn reconcile(
     match (pod_name, pod) {
         (Some(name), None) if was_made => Box::pin(follow(&context, run, &name, None)).await,
         (Some(name), Some(pod)) => Box::pin(follow(&context, run, &name, Some(&pod))).await,
-        _ => Box::pin(start(&context, run)).await,
+        _ => match Box::pin(start(&context, run)).await {
+            Err(error) => failures::tell(&context, run, error).await,
+            outcome => outcome,
+        },
     }
 }
 
@@ -105,6 +109,10 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
     let checked = match validate(&loaded, &context.settings) {
         Ok(checked) => checked,
         Err(refusals) if may_still_come(run, &loaded, &refusals) => {
+            tracing::debug!(
+                refusals = refusals.len(),
+                "something that the run names may still come"
+            );
             return Ok(Action::requeue(LOOK_AGAIN));
         }
         Err(refusals) => return refuse(context, run, &loaded.roots, &refusals).await,
@@ -119,6 +127,7 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
         // Its first change comes by itself.
         Creation::Done { pod, is_new } => {
             let at = pod.metadata.creation_timestamp;
+            tracing::debug!(pod = pod.metadata.name, is_new, "the pod is there");
             let made = Made { of: spec.clone(), at: at.clone() };
             context.remember(&run.uid().unwrap_or_default(), made);
             if is_new && attempt(&run) == 0 {
@@ -127,7 +136,10 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
             return Ok(Action::requeue(PENDING_GRACE.unsigned_abs()));
         }
         // Each write wakes the run: it is told once, whatever else is used meanwhile.
-        Creation::Quota { .. } if waits_for_quota(&run) => return Ok(Action::requeue(QUOTA_RETRY)),
+        Creation::Quota { message } if waits_for_quota(&run) => {
+            tracing::debug!(told = message, "the quota has no room yet");
+            return Ok(Action::requeue(QUOTA_RETRY));
+        }
         Creation::Quota { message } => {
             let status =
                 BuildRunStatus { build_spec: spec, ..run.status.clone().unwrap_or_default() };
@@ -243,7 +255,7 @@ async fn refuse(
     fail(context, &run, build_spec(roots), reason, message).await
 }
 
-async fn fail(
+pub async fn fail(
     context: &Context,
     run: &BuildRun,
     build_spec: Option<BuildSpec>,
@@ -273,7 +285,7 @@ async fn fail(
     Ok(Action::await_change())
 }
 
-fn with_condition(
+pub fn with_condition(
     status: BuildRunStatus,
     word: &str,
     reason: &str,
@@ -318,7 +330,10 @@ async fn follow(
     if let Some(pod) = pod {
         pod::shorten(context, pod, timeout).await?;
     }
+    let phase = pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref());
     let verdict = observe(&Seen { buildrun: &known, timeout, pod_name, pod }, now);
+    let reason = verdict.status.succeeded().map(|condition| &condition.reason);
+    tracing::debug!(pod = pod_name, phase, reason, next = ?verdict.next, "judged the pod");
     let is_final = is_final(&verdict.status);
     let stopping = pod.filter(|_| matches!(verdict.next, Next::EndPod | Next::DeletePod));
     if is_final {

@@ -12,6 +12,7 @@ use kube::{Api, Resource};
 
 use super::arrivals::Arrivals;
 use super::disruptions::Disruptions;
+use super::failures::Failures;
 use super::lease::Leadership;
 use super::load::Loader;
 use super::metrics::Metrics;
@@ -35,6 +36,8 @@ pub struct Context {
     pub runs: Store<DeserializeGuard<BuildRun>>,
     /// Pods that the cluster takes away.
     pub disruptions: Disruptions,
+    /// What failed last time.
+    pub failures: Failures,
     /// Runs that have come.
     pub arrivals: Arrivals,
     /// What the pods were made of, and when, of runs that have no status yet, by the runs' uids.
@@ -69,6 +72,7 @@ impl Context {
             builds,
             runs,
             disruptions: watches.disruptions.clone(),
+            failures: Failures::default(),
             arrivals: watches.arrivals.clone(),
             made: Mutex::default(),
         }

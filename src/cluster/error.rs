@@ -51,6 +51,14 @@ pub enum ClusterError {
         /// What is wrong with it.
         message: String,
     },
+    /// A registry does not say what an image runs, and may do so later.
+    #[error("a step has no command, and what its image {image} runs cannot be found out: {why}")]
+    Registry {
+        /// The image.
+        image: String,
+        /// What came back, without credentials.
+        why: String,
+    },
     /// Nobody answered in time: the other end of a connection is gone, or has too much to do.
     #[error("no answer within {longest:?}")]
     Silent {

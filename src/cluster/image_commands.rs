@@ -1,7 +1,8 @@
 //! What images run of themselves: for steps that say no command.
 //!
-//! Invariant: asked with the credentials that the kubelet would pull with, and with no others; an image that cannot be asked about is
-//! absent, and the run is refused for it.
+//! Invariant: asked with the credentials that the kubelet would pull with, and with no others.
+//! Invariant: what may pass by itself is an error, which is tried again; an image that cannot be asked about for any other reason is
+//! absent, and the run is refused with that reason.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,42 +10,54 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use serde_json::Value;
-use slipway_step::oci::{Credentials, Reference, Registry, find_credentials_in};
+use slipway_step::oci::{Credentials, OciError, Reference, Registry, find_credentials_in};
 
 use super::error::{Asked as _, ClusterError};
-use super::lease::Chain;
 use super::load::Loader;
+use crate::Chain;
 use crate::plan::{ImageCommand, Presence};
 
 /// How long a registry may take, with all that is asked again.
 const PATIENCE: Duration = Duration::from_secs(15);
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
+/// What is known of images' programs, and why the others are not known, by image.
+type Known = (BTreeMap<String, Presence<ImageCommand>>, BTreeMap<String, String>);
+
+/// Why an image's program is not known.
+struct Problem {
+    why: String,
+    may_pass: bool,
+}
+
 impl Loader {
-    /// The programs of images, by image.
+    /// The programs of images.
     pub(super) async fn image_commands(
         &self,
         namespace: &str,
         images: impl IntoIterator<Item = String>,
         account: Option<&ServiceAccount>,
-    ) -> Result<BTreeMap<String, Presence<ImageCommand>>, ClusterError> {
+    ) -> Result<Known, ClusterError> {
+        let (mut found, mut problems) = Known::default();
         let mut images = images.into_iter().peekable();
         if images.peek().is_none() {
-            return Ok(BTreeMap::new());
+            return Ok((found, problems));
         }
         let configs = self.pull_secrets(namespace, account).await?;
-        let mut found = BTreeMap::new();
         for image in images {
             let command = match self.image_command(&image, &configs).await {
                 Ok(command) => Presence::Found(command),
-                Err(why) => {
-                    tracing::warn!(image, why, "cannot read what this image runs");
+                Err(Problem { why, may_pass: true }) => {
+                    return Err(ClusterError::Registry { image, why });
+                }
+                Err(Problem { why, may_pass: false }) => {
+                    problems.insert(image.clone(), why);
                     Presence::Absent
                 }
             };
             found.insert(image, command);
         }
-        Ok(found)
+        Ok((found, problems))
     }
 
     /// The docker configurations that a pod of this account is pulled with.
@@ -68,8 +81,9 @@ impl Loader {
         &self,
         image: &str,
         configs: &[ByteString],
-    ) -> Result<ImageCommand, String> {
-        let reference: Reference = image.parse().map_err(|error| format!("{error}"))?;
+    ) -> Result<ImageCommand, Problem> {
+        let lasting = |why: String| Problem { why, may_pass: false };
+        let reference: Reference = image.parse().map_err(|error| lasting(format!("{error}")))?;
         let registry = reference.resolve_registry();
         // A configuration that cannot be read names no registry; another one may.
         let known =
@@ -78,21 +92,45 @@ impl Loader {
         let is_insecure = self.insecure_registries.iter().any(|insecure| insecure == registry);
         // What asks a registry stays on one thread.
         let runtime = tokio::runtime::Handle::current();
+        let span = tracing::Span::current();
+        let say = |line: &str| tracing::debug!(line, "a registry is asked again");
         let asked = tokio::task::spawn_blocking(move || {
+            let _entered = span.enter();
             let asked = async {
-                Registry::connect(reference, credentials, is_insecure).await?.config().await
+                Registry::connect(reference, credentials, is_insecure, say).await?.config().await
             };
             runtime.block_on(tokio::time::timeout(PATIENCE, asked))
         });
-        let config = asked.await.map_err(|error| error.to_string())?;
-        let config = config.map_err(|_| format!("no answer in {} s", PATIENCE.as_secs()))?;
-        let config = config.map_err(|error| Chain(&error).to_string())?;
-        let config = config.ok_or("it has no configuration for Linux")?;
-        let config: Value = serde_json::from_slice(&config).map_err(|error| error.to_string())?;
+        let config = asked.await.map_err(|error| lasting(error.to_string()))?;
+        let config = config.map_err(|_| Problem {
+            why: format!("no answer in {} s", PATIENCE.as_secs()),
+            may_pass: true,
+        })?;
+        let config = config
+            .map_err(|error| Problem { why: cause(&error), may_pass: error.may_pass() })?
+            .ok_or_else(|| lasting("it has no configuration for Linux".into()))?;
+        let config: Value =
+            serde_json::from_slice(&config).map_err(|error| lasting(error.to_string()))?;
         let words = |key: &str| -> Vec<String> {
             let words = config["config"][key].as_array().into_iter().flatten();
             words.filter_map(|word| word.as_str().map(String::from)).collect()
         };
         Ok(ImageCommand { entrypoint: words("Entrypoint"), cmd: words("Cmd") })
+    }
+}
+
+/// What a registry said, and what to do about it, which is not the same here as for a push.
+fn cause(error: &OciError) -> String {
+    match error {
+        OciError::Denied { registry, answer, .. } => format!(
+            "registry {registry} refuses it ({answer}); the run's service account needs an imagePullSecret for it"
+        ),
+        OciError::PlainHttp { registry, .. } | OciError::NotTls { registry, .. } => format!(
+            "registry {registry} does not speak TLS, and is no insecure registry in the controller's settings"
+        ),
+        OciError::Untrusted { registry, .. } => {
+            format!("the certificate of registry {registry} cannot be verified")
+        }
+        error => Chain(error).to_string(),
     }
 }

@@ -152,10 +152,11 @@ fn aggregated(name: &str, to: &[&str], rules: &[Value]) -> Value {
 }
 
 fn deployment(images: &Images, metadata: &Value, labels: &Value) -> Value {
-    let mut env = vec![json!({
-        "name": "BUILD_CONTROLLER_LEADER_ELECTION_NAMESPACE",
-        "valueFrom": { "fieldRef": { "fieldPath": "metadata.namespace" } },
-    })];
+    let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
+    let mut env = vec![
+        field("BUILD_CONTROLLER_LEADER_ELECTION_NAMESPACE", "metadata.namespace"),
+        field("POD_NAME", "metadata.name"),
+    ];
     if let Some(step) = &images.step {
         env.extend(STEP_IMAGES.map(|name| json!({ "name": name, "value": step })));
     }

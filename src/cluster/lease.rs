@@ -18,6 +18,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 
 use super::error::{Asked as _, ClusterError};
+use crate::Chain;
 
 /// How long a lease lasts, and how it is kept.
 #[derive(Debug, Clone)]
@@ -239,22 +240,6 @@ pub async fn within<T>(
 ) -> Result<T, ClusterError> {
     let done = tokio::time::timeout(longest, request).await;
     done.unwrap_or(Err(ClusterError::Silent { longest }))
-}
-
-/// An error with what led to it, in one line.
-#[derive(Debug)]
-pub struct Chain<'a>(pub &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

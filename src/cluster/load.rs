@@ -178,18 +178,22 @@ impl Loader {
             type_: secret.type_,
             annotations: secret.metadata.annotations.unwrap_or_default(),
         });
-        let image_commands = match lookup {
+        let (image_commands, image_problems) = match lookup {
             Lookup::Images => {
                 let account = tried.iter().find_map(|name| service_accounts.get(name)?.found());
                 self.image_commands(namespace, images, account).await?
             }
-            Lookup::Nothing => images.into_iter().map(|image| (image, Presence::Assumed)).collect(),
+            Lookup::Nothing => {
+                let assumed = images.into_iter().map(|image| (image, Presence::Assumed));
+                (assumed.collect(), BTreeMap::new())
+            }
         };
         Ok(Loaded {
             secrets: secrets.await?,
             config_maps,
             service_accounts,
             image_commands,
+            image_problems,
             namespace: namespace_facts,
             roots,
         })

@@ -9,6 +9,7 @@ mod build_run;
 mod context;
 mod disruptions;
 mod error;
+mod failures;
 mod image_commands;
 pub mod install;
 mod lease;
@@ -16,6 +17,7 @@ mod load;
 mod metrics;
 mod pod;
 mod reads;
+mod repository;
 mod retention;
 mod server;
 mod status;
@@ -39,7 +41,7 @@ use metrics::Metrics;
 use reads::Reads;
 
 pub use error::ClusterError;
-pub use lease::{Chain, Election};
+pub use lease::Election;
 pub use metrics::{Label, MetricSettings};
 
 use crate::plan::Settings;
@@ -92,7 +94,9 @@ pub async fn control(
 ) -> Result<(), ClusterError> {
     // An error means that somebody installed a provider before, which serves as well.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let config = find_cluster(controlling.kubeconfig.as_deref()).await?;
+    let mut config = find_cluster(controlling.kubeconfig.as_deref()).await?;
+    // The client would try for minutes what a server is too busy for, and tell nobody why.
+    config.default_retry = false;
     // The lease is kept whatever else is asked for.
     let unlimited = Client::try_from(config.clone()).map_err(ClusterError::Connect)?;
     let client = match controlling.request_rate {

@@ -67,13 +67,15 @@ fn is_of(object: &impl kube::ResourceExt, run: &BuildRun) -> bool {
 }
 
 /// Whoever asks too often or too soon, or asks a server that has trouble, asks again; two pods that reach for the same quota conflict,
-/// and a server that has just started, or got new definitions, knows neither roles nor its own rules nor owners' kinds yet.
+/// and a server that has just started, or got new definitions, knows neither roles nor its own rules nor owners' kinds yet, nor what a
+/// new quota counts.
 fn is_final(response: &Status) -> bool {
     let starts = [
         "not yet ready to handle request",
         "cannot create resource \"pods\"",
         "cannot find RESTMapping",
         "error looking up service account",
+        "status unknown for quota",
     ];
     response.code < 500
         && ![401, 404, 408, 409, 429].contains(&response.code)
@@ -195,15 +197,39 @@ pub async fn remove_account(context: &Context, run: &BuildRun) -> Result<(), Clu
 mod tests {
     use kube::core::Status;
 
-    use super::is_final;
+    use super::{Creation, is_final, reasons, refusal};
+
+    fn forbidden(text: &str) -> Status {
+        Status {
+            code: 403,
+            message: format!("pods \"app-12345-pod\" is forbidden: {text}"),
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn what_quotas_say_is_final_only_where_the_pod_is_at_fault() {
+        let new = forbidden("status unknown for quota: team, resources: limits.cpu");
+        assert!(!is_final(&new));
+        let full =
+            forbidden("exceeded quota: team, requested: pods=1, used: pods=9, limited: pods=9");
+        let waits = refusal("app-12345-pod", &full);
+        let message = format!("TaskRun Pod exceeded available resources: {}", full.message);
+        assert!(is_final(&full));
+        assert_eq!(waits, Creation::Quota { message });
+        let blank = forbidden("failed quota: team: must specify limits.cpu for: step-build");
+        let message = format!(
+            "failed to create task run pod \"app-12345\": {}. Maybe invalid TaskSpec",
+            blank.message
+        );
+        let reason = reasons::POD_CREATION_FAILED;
+        assert!(is_final(&blank));
+        assert_eq!(refusal("app-12345-pod", &blank), Creation::Refused { reason, message });
+    }
 
     #[test]
     fn an_unknown_kind_of_owner_is_no_reason_to_refuse_a_pod_for_good() {
-        let forbidden = |why: &str| {
-            let text =
-                format!("pods \"run-pod\" is forbidden: cannot set blockOwnerDeletion {why}");
-            Status { code: 403, message: text, ..Status::default() }
-        };
+        let forbidden = |why: &str| forbidden(&format!("cannot set blockOwnerDeletion {why}"));
         let unknown = "in this case because cannot find RESTMapping for APIVersion shipwright.io/v1beta1 Kind BuildRun: no matches";
         assert!(!is_final(&forbidden(unknown)));
         let missing =

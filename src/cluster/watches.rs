@@ -20,16 +20,12 @@ use super::arrivals::Arrivals;
 use super::context::Context;
 use super::disruptions::Disruptions;
 use super::error::ClusterError;
-use super::lease::{Chain, within};
+use super::lease::within;
 use super::metrics::{BUILD_CONTROLLER, BUILD_RUN_CONTROLLER};
 use super::{Controlling, build, build_run};
+use crate::Chain;
 use crate::api::{Build, BuildRun, BuildStrategy, ClusterBuildStrategy};
 use crate::plan::labels::{POD_ANNOTATION, RUN_LABEL};
-
-/// How soon a failed reconcile is tried again.
-const RETRY: Duration = Duration::from_secs(2);
-/// How soon a reconcile is tried again that somebody else's write overtook: that change is on its way.
-const OVERTAKEN: Duration = Duration::from_millis(100);
 
 /// The two controllers, before they run.
 pub struct Watches {
@@ -110,9 +106,9 @@ impl Watches {
                 let (name, namespace, uid) = (run.name_any(), run.namespace(), run.uid());
                 let span = tracing::error_span!("buildrun", name, namespace, uid);
                 let reconcile = build_run::reconcile(run, Arc::clone(&context));
-                watched(BUILD_RUN_CONTROLLER, context, longest, reconcile).instrument(span)
+                watched(BUILD_RUN_CONTROLLER, context, uid, longest, reconcile).instrument(span)
             },
-            |_, error, _| again(error),
+            |run, error, context| context.failures.again(&run.uid().unwrap_or_default(), error),
             Arc::clone(&context),
         );
         let builds = builds.with_config(Config::default().concurrency(builds_at_once)).run(
@@ -120,9 +116,9 @@ impl Watches {
                 let (name, namespace, uid) = (build.name_any(), build.namespace(), build.uid());
                 let span = tracing::error_span!("build", name, namespace, uid);
                 let reconcile = build::reconcile(build, Arc::clone(&context));
-                watched(BUILD_CONTROLLER, context, longest, reconcile).instrument(span)
+                watched(BUILD_CONTROLLER, context, uid, longest, reconcile).instrument(span)
             },
-            |_, error, _| again(error),
+            |build, error, context| context.failures.again(&build.uid().unwrap_or_default(), error),
             context,
         );
         join!(
@@ -147,6 +143,7 @@ where
 async fn watched(
     controller: &str,
     context: Arc<Context>,
+    uid: Option<String>,
     longest: Duration,
     reconcile: impl Future<Output = Result<Action, ClusterError>>,
 ) -> Result<Action, ClusterError> {
@@ -154,16 +151,13 @@ async fn watched(
     let began = Instant::now();
     let outcome = within(longest, reconcile).await;
     context.metrics.reconciled(controller, &outcome, began.elapsed());
+    context.failures.note(&uid.unwrap_or_default(), outcome.is_err());
     if let Err(error) = outcome.as_ref()
         && !error.is_conflict()
     {
         tracing::warn!(error = %Chain(error), "cannot go on; trying again");
     }
     outcome
-}
-
-fn again(error: &ClusterError) -> Action {
-    Action::requeue(if error.is_conflict() { OVERTAKEN } else { RETRY })
 }
 
 /// What is wrong with the watches; a reconcile has said so itself.

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::{Asked as _, LocalError};
 use super::pod_fields::Machine;
 use super::security::Flavour;
+use crate::Chain;
 
 /// What is known of the machine that runs the containers.
 #[derive(Debug, Clone)]
@@ -123,22 +124,7 @@ impl Engine {
 }
 
 fn reason(error: &LocalError) -> String {
-    format!("{:#}", Chain(error))
-}
-
-/// An error with what led to it, in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
+    Chain(error).to_string()
 }
 
 fn client(url: &str, version: &ClientVersion) -> Result<Docker, LocalError> {

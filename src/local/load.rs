@@ -248,6 +248,7 @@ pub fn load(files: &Files, buildrun: BuildRun, missing: Missing, commands: Comma
             config_maps,
             service_accounts,
             image_commands,
+            image_problems: BTreeMap::new(),
             namespace: facts,
         },
         assumptions,

@@ -416,8 +416,7 @@ mod tests {
             ("b/.shpignore", "{z\n"),
         ]);
         let faults = ignore_faults(directory.path());
-        let faults: Vec<_> =
-            faults.into_iter().map(|fault| format!("{:#}", anyhow::Error::new(fault))).collect();
+        let faults: Vec<_> = faults.iter().map(|fault| crate::Chain(fault).to_string()).collect();
         let [first, second] = &faults[..] else { panic!("{faults:?}") };
         assert!(first.contains("a/.shpignore") && first.contains("line 2"), "{first}");
         assert!(second.contains("b/.shpignore") && second.contains("line 1"), "{second}");

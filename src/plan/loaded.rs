@@ -73,6 +73,8 @@ pub struct Loaded {
     pub service_accounts: BTreeMap<String, Presence<ServiceAccount>>,
     /// The programs of images whose steps say no command, by image. Whoever starts the pod assumes none.
     pub image_commands: BTreeMap<String, Presence<ImageCommand>>,
+    /// Why nobody can say what an image runs, by image, where somebody asked.
+    pub image_problems: BTreeMap<String, String>,
     /// What is known of the namespace.
     pub namespace: NamespaceFacts,
 }

@@ -62,5 +62,5 @@ pub use security::Decider;
 pub use settings::{ContainerTemplate, DEFAULT_IMAGE, Requests, Settings};
 pub use step::Origin;
 pub use timeout::timeout;
-pub use validate::{validate, validate_build, validate_strategy};
+pub use validate::{repository_to_ask, validate, validate_build, validate_strategy};
 pub use warnings::{WARNINGS, build_warnings, buildrun_warnings, strategy_warnings, unknown_field};

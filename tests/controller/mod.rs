@@ -3,3 +3,5 @@
 mod api_server;
 mod process;
 mod settings;
+mod told;
+mod web;

@@ -14,13 +14,13 @@ use super::api_server::ApiServer;
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A controller that runs, and is ended with its test.
-struct Controller {
+pub struct Controller {
     child: Child,
     lines: Receiver<Value>,
 }
 
 impl Controller {
-    fn start(test: &str, server: &ApiServer, variables: &[(&str, &str)]) -> Self {
+    pub fn start(test: &str, server: &ApiServer, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
         command
             .args(["controller", "--kubeconfig", &server.kubeconfig(test)])
@@ -46,7 +46,7 @@ impl Controller {
     }
 
     /// The next line of the log with this message.
-    fn line(&self, message: &str) -> Value {
+    pub fn line(&self, message: &str) -> Value {
         loop {
             let line = self.lines.recv_timeout(PATIENCE).expect(message);
             if line["message"] == message {
@@ -61,7 +61,7 @@ impl Controller {
     }
 
     /// Sends SIGTERM; its exit code.
-    fn stop(mut self) -> Option<i32> {
+    pub fn stop(mut self) -> Option<i32> {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap().code()
@@ -92,7 +92,7 @@ fn probe(address: &str, path: &str) -> (u16, String) {
     (code, body)
 }
 
-fn metadata(name: &str) -> Value {
+pub fn metadata(name: &str) -> Value {
     json!({ "name": name, "namespace": "team", "uid": format!("uid-of-{name}"), "resourceVersion": "1" })
 }
 

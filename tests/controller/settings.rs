@@ -60,7 +60,7 @@ const VARIABLES: [(&str, Option<&str>); 41] = [
     ("TERMINATION_LOG_PATH", Some("--termination-log-path")),
     ("KUBECONFIG", Some("--kubeconfig")),
     ("WATCH_NAMESPACE", None),
-    ("POD_NAME", None),
+    ("POD_NAME", Some("--pod-name")),
     ("CONTROLLER_NAME", None),
     ("PREPARE_CONTAINER_IMAGE", Some("--prepare-container-image")),
     ("BUILDRUN_RESOURCE_REQUESTS", Some("--buildrun-resource-requests")),

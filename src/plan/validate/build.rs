@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::EnvVar;
 
 use super::problems::Site;
-use crate::api::{BuildSpec, Image, Platform, Source, Trigger, TriggerWhen, reasons};
+use crate::api::{Build, BuildSpec, Image, Platform, Source, Trigger, TriggerWhen, reasons};
 use crate::plan::Settings;
 use crate::plan::go_quote::go_quote;
 use crate::plan::kubernetes_names::label_value;
@@ -51,6 +51,26 @@ pub fn source_url(
             "the annotation build.shipwright.io/verify.repository was not properly defined, supported values are true or false",
         ),
     }
+}
+
+/// The repository that has to answer before the Build counts as registered, where the Build asks for that and needs no secret for it.
+pub fn repository_to_ask(build: &Build) -> Option<&str> {
+    let source = build.spec.source.as_ref().filter(|source| source.type_ == "Git")?;
+    let git = source.git.as_ref().filter(|git| git.clone_secret.is_none())?;
+    let asks = build.metadata.annotations.as_ref()?.get(VERIFY_REPOSITORY)? == "true";
+    let (scheme, _) = git.url.split_once("://")?;
+    (asks && ["http", "https"].contains(&scheme)).then_some(&git.url)
+}
+
+/// What its own status says of that repository: who runs it does not ask again.
+pub fn unreachable(site: &Site, build: &Build) -> Option<Refusal> {
+    let reason = reasons::REMOTE_REPOSITORY_UNREACHABLE;
+    let status = build.status.as_ref()?;
+    let is_so = status.registered.as_deref() == Some("False")
+        && status.reason.as_deref() == Some(reason)
+        && repository_to_ask(build).is_some();
+    let message = status.message.as_deref().unwrap_or_default();
+    is_so.then(|| site.refuse("source.git.url", reason, message))
 }
 
 /// The Secrets of source and output must be there.

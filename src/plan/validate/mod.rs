@@ -18,6 +18,7 @@ mod volume_rules;
 
 use std::collections::BTreeSet;
 
+pub use build::repository_to_ask;
 use problems::Site;
 pub use strategy_alone::validate_strategy;
 
@@ -227,7 +228,9 @@ fn build_of(site: &Site, loaded: &Loaded, settings: &Settings) -> Vec<Refusal> {
     }
     match (&reference.name, loaded.roots.build.as_ref()) {
         (Some(_), Some(Presence::Found(build))) => {
-            let mut found = validate_build(build, loaded, settings);
+            let own = Site::own(&build_name(build), "spec");
+            let mut found: Vec<_> = build::unreachable(&own, build).into_iter().collect();
+            found.extend(validate_build(build, loaded, settings));
             let why = found.first().map(|first| unregistered(site, build, first));
             found.extend(why.or_else(|| owned_by_others(site, build)));
             found

@@ -92,9 +92,12 @@ impl Context<'_> {
     fn command(&self, index: usize, step: &Step) -> Option<Refusal> {
         let image = step.image.as_deref().unwrap_or_default();
         let is_assumed = self.loaded.image_commands.get(image) == Some(&Presence::Assumed);
+        let problem = self.loaded.image_problems.get(image);
         let why = match own_command(self.loaded, image) {
             None if is_assumed => return None,
-            None => "cannot be found out here",
+            None => &problem.map_or("cannot be found out here".into(), |problem| {
+                format!("cannot be found out: {problem}")
+            }),
             Some((command, args))
                 if command.is_empty() && args.is_empty() && step.args.is_empty() =>
             {

@@ -158,7 +158,9 @@ fn process(command: &ImageCommand) -> Result<(), ImageError> {
         .enable_all()
         .build()
         .map_err(ImageError::Runtime)?;
-    let registry = runtime.block_on(Registry::connect(image, credentials, command.insecure))?;
+    let say = |line: &str| eprintln!("{line}");
+    let registry = Registry::connect(image, credentials, command.insecure, say);
+    let registry = runtime.block_on(registry)?;
     let mut manifest = match local {
         Some(manifest) => manifest,
         None => runtime.block_on(registry.load())?,

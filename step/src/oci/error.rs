@@ -185,6 +185,8 @@ pub enum OciError {
         action: String,
         /// The answer in one line.
         answer: String,
+        /// It is of a kind that passes by itself.
+        may_pass: bool,
     },
     /// Something led to plain HTTP without `--insecure`.
     #[error(
@@ -260,6 +262,15 @@ pub enum OciError {
 }
 
 impl OciError {
+    /// Whether it may go away without anybody's doing.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Answer { may_pass, .. } => *may_pass,
+            Self::Silent { .. } | Self::Unreachable { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Manifests and configs are held in memory, so they must not be large.
     pub(crate) fn check_document_size(what: &str, size: u64) -> Result<(), Self> {
         let limit = DOCUMENT_LIMIT;

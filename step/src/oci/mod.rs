@@ -25,6 +25,7 @@ pub use manifest::Manifest;
 pub use oci_spec::distribution::{ParseError, Reference};
 pub use registry::Registry;
 pub use save::save;
+pub use transport::{Say, web_client};
 
 use std::path::Path;
 

@@ -27,8 +27,8 @@ use super::error::DOCUMENT_LIMIT;
 use super::login::{self, Authorization, Challenge, Login};
 use super::manifest::{DEEPEST, Extent, Kind, MANIFEST_TYPES, Manifest, parse};
 use super::transport::{
-    ContentError, Failure, PATIENCE, Progress, Scheme, Trouble, answer_of, client, is_unauthorized,
-    next_chunk, read_document, retry,
+    ContentError, Failure, PATIENCE, Progress, Say, Scheme, Trouble, answer_of, client,
+    is_unauthorized, next_chunk, read_document, retry,
 };
 
 /// Uploads at the same time; registries slow down those who open more.
@@ -51,6 +51,7 @@ pub struct Registry {
     bases: Mutex<BTreeSet<String>>,
     /// Of all uploads together: while one moves, the registry lives.
     progress: Progress,
+    say: Say,
 }
 
 impl std::fmt::Debug for Registry {
@@ -61,10 +62,12 @@ impl std::fmt::Debug for Registry {
 
 impl Registry {
     /// Finds out how the registry is spoken to and logs in; insecure means TLS with any certificate or else plain HTTP.
+    /// What is tried again is said to whoever keeps the log.
     pub async fn connect(
         image: Reference,
         credentials: Credentials,
         insecure: bool,
+        say: Say,
     ) -> Result<Self, OciError> {
         let with = |scheme| {
             let registry = image.resolve_registry().to_owned();
@@ -77,18 +80,19 @@ impl Registry {
                 authorization: Mutex::new(None),
                 bases: Mutex::default(),
                 progress: Progress::default(),
+                say,
             })
         };
         if !insecure {
             let registry: Self = with(Scheme::Https)?;
-            retry(async || registry.log_in().await)
+            retry(say, async || registry.log_in().await)
                 .await
                 .map_err(|failure| registry.explain("log in", failure))?;
             return Ok(registry);
         }
         let unverified = with(Scheme::UnverifiedHttps)?;
         let plain = with(Scheme::Http)?;
-        let speaks_tls = retry(async || match unverified.log_in().await {
+        let speaks_tls = retry(say, async || match unverified.log_in().await {
             Err(failure @ Failure::Request { .. }) => match plain.log_in().await {
                 // So answers who speaks TLS after all, and only was not there for a moment.
                 Err(Failure::Answer { status: 400, .. }) if failure.may_pass() => Err(failure),
@@ -180,7 +184,7 @@ impl Registry {
             let request = self.client.get(self.url(&format!("manifests/{target}"))?);
             Ok(request.header(header::ACCEPT, MANIFEST_TYPES.join(", ")))
         };
-        let (media_type, bytes) = retry(async || {
+        let (media_type, bytes) = retry(self.say, async || {
             let answer = self.request(get).await?;
             let media_type = answer.headers().get(header::CONTENT_TYPE);
             let media_type = media_type.and_then(|name| name.to_str().ok()).unwrap_or_default();
@@ -206,9 +210,10 @@ impl Registry {
         let what = format!("config {digest}");
         OciError::check_document_size(&what, descriptor.size())?;
         let get = || Ok(self.client.get(self.url(&format!("blobs/{digest}"))?));
-        let bytes = retry(async || read_document(self.request(get).await?, DOCUMENT_LIMIT).await)
-            .await
-            .map_err(|failure| self.explain(&format!("send {what}"), failure))?;
+        let bytes =
+            retry(self.say, async || read_document(self.request(get).await?, DOCUMENT_LIMIT).await)
+                .await
+                .map_err(|failure| self.explain(&format!("send {what}"), failure))?;
         check_digest(&what, &digest, &bytes)?;
         Ok(bytes)
     }
@@ -216,7 +221,7 @@ impl Registry {
     /// Brings a blob into a file; it has the size that its manifest states, its digest is up to who reads it.
     pub async fn fetch(&self, blob: &Blob, path: &Path) -> Result<Blob, OciError> {
         let digest = &blob.digest;
-        retry(async || self.fetch_once(blob, path).await)
+        retry(self.say, async || self.fetch_once(blob, path).await)
             .await
             .map_err(|failure| self.explain(&format!("send blob {digest}"), failure))?;
         let part = Part { path: path.to_owned(), offset: 0, length: blob.size };
@@ -281,7 +286,7 @@ impl Registry {
             return Ok(());
         }
         let digest = &blob.digest;
-        let exists = retry(async || self.has_blob(digest).await)
+        let exists = retry(self.say, async || self.has_blob(digest).await)
             .await
             .map_err(|failure| self.explain(&format!("look for blob {digest}"), failure))?;
         let outcome = if exists {
@@ -294,7 +299,7 @@ impl Registry {
                     self.explain("check a blob", io::Error::from(error).into())
                 })??;
             }
-            retry(async || self.send_blob(blob, base).await)
+            retry(self.say, async || self.send_blob(blob, base).await)
                 .await
                 .map_err(|failure| self.explain(&format!("take blob {digest}"), failure))?
         };
@@ -359,7 +364,7 @@ impl Registry {
                 .header(header::CONTENT_TYPE, &manifest.media_type)
                 .body(manifest.bytes.clone()))
         };
-        let answer = retry(async || self.request(put).await)
+        let answer = retry(self.say, async || self.request(put).await)
             .await
             .map_err(|failure| self.explain(&format!("take {what}"), failure))?;
         match answer.headers().get(CONTENT_DIGEST).and_then(|digest| digest.to_str().ok()) {
@@ -482,6 +487,7 @@ impl Registry {
     fn explain(&self, action: &str, failure: Failure) -> OciError {
         let registry = self.image.resolve_registry().to_owned();
         let (image, action) = (self.image.to_string(), action.to_owned());
+        let may_pass = failure.may_pass();
         match failure {
             Failure::Answer { status: 401 | 403, text: answer, .. } => {
                 OciError::Denied { registry, image, action, answer }
@@ -490,7 +496,7 @@ impl Registry {
                 OciError::Denied { registry, image, action, answer: failure.to_string() }
             }
             Failure::Answer { text: answer, .. } | Failure::Nonsense(answer) => {
-                OciError::Answer { registry, image, action, answer }
+                OciError::Answer { registry, image, action, answer, may_pass }
             }
             Failure::Content(source) => OciError::Content { image, action, source },
             Failure::Write { path, source } => OciError::Write { path, source },

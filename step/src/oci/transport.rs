@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::redirect::{Action, Attempt, Policy};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, header};
 
 use super::error::causes;
 
@@ -57,15 +57,24 @@ impl Scheme {
 
 /// A client for one way of speaking; fails where no roots of trust are found to verify certificates with.
 pub(super) fn client(scheme: Scheme) -> Result<Client, reqwest::Error> {
+    builder()
+        .https_only(scheme == Scheme::Https)
+        .redirect(Policy::custom(within_origin))
+        .tls_danger_accept_invalid_certs(scheme != Scheme::Https)
+        .build()
+}
+
+/// A client for servers that are no registries, over HTTP with TLS or without; it goes where they lead it. Names, proxies and roots of
+/// trust are those of registries.
+pub fn web_client(longest: Duration) -> Result<Client, reqwest::Error> {
+    builder().timeout(longest).build()
+}
+
+fn builder() -> ClientBuilder {
     static PROVIDER: Once = Once::new();
     // An error means that somebody installed a provider before, which serves as well.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-    let builder = Client::builder()
-        .user_agent(USER_AGENT)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .https_only(scheme == Scheme::Https)
-        .redirect(Policy::custom(within_origin))
-        .tls_danger_accept_invalid_certs(scheme != Scheme::Https);
+    let builder = Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT);
     // As every other program reads it: a name that stands here is asked of no server, whatever family its addresses are of.
     let hosts = fs::read_to_string(HOSTS).unwrap_or_default();
     let builder = addresses(&hosts)
@@ -73,7 +82,7 @@ pub(super) fn client(scheme: Scheme) -> Result<Client, reqwest::Error> {
         .fold(builder, |builder, (name, found)| builder.resolve_to_addrs(&name, &found));
     // Without a configuration hickory would ask public servers for the names of private registries.
     let resolves = Path::new(RESOLVER_CONFIGURATION).exists();
-    if resolves { builder.build() } else { builder.no_hickory_dns().build() }
+    if resolves { builder } else { builder.no_hickory_dns() }
 }
 
 /// Names and their addresses in a hosts file. Port 0 leaves the port to the URL.
@@ -105,7 +114,7 @@ pub(super) enum Failure {
     #[error("{text}")]
     Answer { status: u16, text: String, retry_after: Option<Duration> },
     /// No user and password, and the registry wants some.
-    #[error("it wants a user and password, and there is no push secret")]
+    #[error("it wants a user and password, and none are given")]
     Anonymous,
     /// There was no answer, or it broke off. The error has no address: an upload's may hold a signature.
     #[error("no answer")]
@@ -305,14 +314,20 @@ fn one_line(text: &str) -> String {
     words.join(" ").chars().take(SHOWN_ANSWER).collect()
 }
 
-/// Tries again, with growing pauses, what may pass by itself.
-pub(super) async fn retry<T>(attempt: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
+/// Takes a line about what is tried again.
+pub type Say = fn(&str);
+
+/// Tries again, with growing pauses, what may pass by itself, and says so.
+pub(super) async fn retry<T>(
+    say: Say,
+    attempt: impl AsyncFn() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {
         match attempt().await {
             Err(failure) if failure.may_pass() => {
                 let pause_now = pause.max(failure.retry_after()).min(LONGEST_PAUSE);
-                eprintln!("{}; trying again in {pause_now:?}", crate::describe(&failure));
+                say(&format!("{}; trying again in {pause_now:?}", crate::describe(&failure)));
                 tokio::time::sleep(pause_now).await;
                 pause *= 2;
             }

@@ -74,7 +74,7 @@ fn a_wrong_password_is_explained_and_never_shown() {
     assert!(!log.contains("wr0ng-one") && !log.contains("d3IwbmctbmU"), "{log}");
     assert!(!log.contains("trying again"), "{log}");
     let log = push(&image, &["--insecure=true"]).failed(1);
-    assert!(log.contains("it wants a user and password, and there is no push secret"), "{log}");
+    assert!(log.contains("it wants a user and password, and none are given"), "{log}");
 }
 
 #[test]

@@ -88,8 +88,9 @@ fn a_step_without_a_command_runs_what_its_image_runs() {
         assert_eq!(namespace.log(pod_of(run), "step-own"), said);
     }
     let run = lives["unread"].last().unwrap();
+    let registry = variable("SLIPWAY_REGISTRY_TLS");
     let message = format!(
-        "build strategy: step \"own\" has no command, and what the image {image:?} runs of itself cannot be found out here; write the step's command"
+        "build strategy: step \"own\" has no command, and what the image {image:?} runs of itself cannot be found out: registry {registry} refuses it (it wants a user and password, and none are given); the run's service account needs an imagePullSecret for it; write the step's command"
     );
     expect_ended(run, ("False", "TaskRunGenerationFailed", &message), &Value::Null);
     assert_eq!(

@@ -71,7 +71,15 @@ fn lay_out(
     files.extend(git::files(credentials, secrets, merged, &mut lines));
     place::write(&files, merged, &mut lines);
     match home {
-        Some(home) => place::write(&files, home, &mut lines),
+        Some(home) => {
+            let mut refused = Vec::new();
+            place::write(&files, home, &mut refused);
+            // Most steps of such a home need none; one that does says no more than that it is not allowed.
+            lines.extend(refused.into_iter().map(|line| {
+                let merged = merged.display();
+                format!("{line}; they are in {merged} only: where this step needs them, set HOME in its env")
+            }));
+        }
         None => lines.push(format!(
             "HOME is not set, so credentials are in {} only; set HOME in the step's env",
             merged.display()

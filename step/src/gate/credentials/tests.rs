@@ -220,6 +220,7 @@ fn without_a_usable_home_credentials_stay_where_they_are_merged() {
     assert!(lines.len() == 1 && lines[0].contains("HOME is not set"), "{lines:?}");
     let lines = lay_out(&credentials, &secrets, &merged, Some(Path::new("/proc")));
     assert!(lines.len() == 1 && lines[0].contains("/proc/.docker"), "{lines:?}");
+    assert!(lines[0].ends_with("set HOME in its env"), "{lines:?}");
     assert!(merged.join(".docker/config.json").exists());
     assert_eq!(lay_out(&[], &secrets, &merged, None), Vec::<String>::new());
 }
