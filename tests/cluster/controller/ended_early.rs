@@ -299,8 +299,8 @@ fn a_run_that_never_gets_its_image() {
     // The first step says something, and keeps it.
     let registry = DeafRegistry::new();
     provide(&namespace, &[shell("first", "echo runs; exec sleep 1000"), slow(&registry)]);
-    start(&namespace, "heard", &json!({ "timeout": "45s" }));
-    let message = late("heard", "45s");
+    start(&namespace, "heard", &json!({ "timeout": "75s" }));
+    let message = late("heard", "1m15s");
     expect_ended(&namespace, &ended_run(&namespace, "heard"), timed_out(&message));
     drop(registry);
     let pod = namespace.wait_until_ended(&pod_name(&namespace, "heard"));

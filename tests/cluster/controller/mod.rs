@@ -36,7 +36,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use serde_json::json;
-use slipway::cluster::install::NAMESPACE;
+use slipway::cluster::install::{NAME, NAMESPACE};
 
 use super::harness::{PATIENCE, kubectl, output_of, run, shared_turn};
 use audit::Request;
