@@ -21,11 +21,11 @@ impl Policy {
         let labels = json!({ "buildrun.shipwright.io/name": run });
         let changed =
             json!({ "op": "add", "path": "/metadata/annotations/changed", "value": "yes" });
-        let operations = operations.iter().chain([&changed]).map(|operation| {
+        let patches = operations.iter().chain([&changed]).map(|operation| {
             let [op, path, value] = ["op", "path", "value"].map(|key| expression(&operation[key]));
             format!("JSONPatch{{op: {op}, path: {path}, value: {value}}}")
         });
-        let patch = format!("[{}]", operations.collect::<Vec<_>>().join(", "));
+        let patch = format!("[{}]", patches.collect::<Vec<_>>().join(", "));
         let mutation = json!({ "patchType": "JSONPatch", "jsonPatch": { "expression": patch } });
         let spec = json!({
             "matchConstraints": matches(namespace, "CREATE", ("", "v1", "pods"), &labels),
@@ -39,7 +39,13 @@ impl Policy {
             &json!({}),
         );
         let container = json!({ "name": "any", "image": "any" });
-        let spec = json!({ "initContainers": [{ "name": "prepare", "image": "any" }], "containers": [container] });
+        let mounts =
+            operations.iter().filter_map(|operation| operation["value"]["volumeMounts"].as_array());
+        let volumes: Vec<_> = mounts
+            .flatten()
+            .map(|mount| json!({ "name": mount["name"], "emptyDir": {} }))
+            .collect();
+        let spec = json!({ "initContainers": [{ "name": "prepare", "image": "any" }], "containers": [container], "volumes": volumes });
         let metadata = json!({ "name": "probe", "labels": labels, "annotations": { "probe": "" } });
         let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec });
         policy.wait_until_it_counts(|| {
