@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::errors::Error as EngineError;
 use bollard::query_parameters::{
     KillContainerOptions, StartContainerOptions, StopContainerOptionsBuilder,
 };
@@ -232,6 +233,12 @@ async fn end(engine: &Engine, id: &str, how: Stop) -> Result<(), LocalError> {
     };
     match ended {
         Err(error) if is_absent(&error) || matches!(status_code(&error), Some(304 | 409)) => Ok(()),
+        // So says podman of a container that it is about to bury.
+        Err(EngineError::DockerResponseServerError { message, .. })
+            if message.contains("container state improper") =>
+        {
+            Ok(())
+        }
         Err(_) if matches!(attend::state(engine, id).await, Ok(State::Ended(_))) => Ok(()),
         outcome => outcome.asked(|| "end a container".into()),
     }
