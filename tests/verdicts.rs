@@ -389,7 +389,10 @@ fn a_run_that_the_user_cancels() {
     let steps = [running("step-source-default"), waiting("step-build", "ContainerCreating", "")];
     let pending = json!({ "phase": "Pending", "containerStatuses": steps });
     let verdict = judge(&canceled(), Some(&pod(pending)));
-    assert_eq!((condition(&verdict).1, verdict.next), ("Pending", Next::EndPod));
+    assert_eq!(
+        (condition(&verdict).0, condition(&verdict).1, verdict.next),
+        ("Unknown", "BuildRunCanceled", Next::EndPod)
+    );
 
     let verdict = judge(&canceled(), Some(&pod(json!({ "phase": "Pending" }))));
     assert_eq!(

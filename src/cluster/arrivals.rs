@@ -31,7 +31,12 @@ impl Arrivals {
         let (run, is_there) = match event {
             Event::Apply(run) | Event::InitApply(run) => (run, true),
             Event::Delete(run) => (run, false),
-            Event::Init | Event::InitDone => return false,
+            // All runs come once more; those that went meanwhile do not.
+            Event::Init => {
+                self.all().clear();
+                return false;
+            }
+            Event::InitDone => return false,
         };
         let uid = run.uid().unwrap_or_default();
         let mut all = self.all();

@@ -18,7 +18,6 @@ use serde_json::json;
 
 use super::context::{Context, Made};
 use super::error::{Asked as _, ClusterError};
-use super::failures;
 use super::load::Lookup;
 use super::pod::{self, Creation};
 use super::retention;
@@ -43,10 +42,12 @@ pub const PENDING_GRACE: SignedDuration = SignedDuration::from_secs(10);
 const APPLIED_TOGETHER: SignedDuration = SignedDuration::from_secs(3);
 /// How soon it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How soon a pod is looked at of which nothing is heard: what goes while a watch is broken is not told afterwards.
+const LOOK_AFTER: Duration = Duration::from_mins(5);
 /// Bytes that the API server takes as the note of an event.
 const MAX_NOTE: usize = 1024;
-/// How soon a pod is asked for again that a quota did not allow.
-const QUOTA_RETRY: Duration = Duration::from_secs(10);
+/// How soon a pod is asked for again that a quota did not allow, and how late once the run has waited for long.
+const QUOTA_RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(1));
 
 /// Brings one run forward.
 pub async fn reconcile(
@@ -66,6 +67,7 @@ pub async fn reconcile(
     }
     if run.is_done() {
         end_left_over(&context, run).await?;
+        pod::remove_account(&context, run).await?;
         return retention::finished(&context, run).await;
     }
     if is_of_others {
@@ -81,14 +83,11 @@ pub async fn reconcile(
     match (pod_name, pod) {
         (Some(name), None) if was_made => Box::pin(follow(&context, run, &name, None)).await,
         (Some(name), Some(pod)) => Box::pin(follow(&context, run, &name, Some(&pod))).await,
-        _ => match Box::pin(start(&context, run)).await {
-            Err(error) => failures::tell(&context, run, error).await,
-            outcome => outcome,
-        },
+        _ => Box::pin(start(&context, run)).await,
     }
 }
 
-fn has_started(run: &BuildRun) -> bool {
+pub fn has_started(run: &BuildRun) -> bool {
     start_time(run).is_some()
 }
 
@@ -138,14 +137,14 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
         // Each write wakes the run: it is told once, whatever else is used meanwhile.
         Creation::Quota { message } if waits_for_quota(&run) => {
             tracing::debug!(told = message, "the quota has no room yet");
-            return Ok(Action::requeue(QUOTA_RETRY));
+            return Ok(Action::requeue(quota_pause(&run)));
         }
         Creation::Quota { message } => {
             let status =
                 BuildRunStatus { build_spec: spec, ..run.status.clone().unwrap_or_default() };
             let status = with_condition(status, UNKNOWN, reasons::EXCEEDED_RESOURCE_QUOTA, message);
             status::of_run(context, &run, &status).await?;
-            return Ok(Action::requeue(QUOTA_RETRY));
+            return Ok(Action::requeue(QUOTA_RETRY.0));
         }
         Creation::Refused { reason, message } => (reason, message),
     };
@@ -156,6 +155,12 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
 
 fn waits_for_quota(run: &BuildRun) -> bool {
     run.succeeded().is_some_and(|condition| condition.reason == reasons::EXCEEDED_RESOURCE_QUOTA)
+}
+
+fn quota_pause(run: &BuildRun) -> Duration {
+    let since = run.succeeded().map(|condition| condition.last_transition_time.0);
+    let waited = since.map(|since| Timestamp::now().duration_since(since).unsigned_abs());
+    (waited.unwrap_or_default() / 4).clamp(QUOTA_RETRY.0, QUOTA_RETRY.1)
 }
 
 /// The run as it is once its status has been written, as far as figures go.
@@ -270,7 +275,6 @@ pub async fn fail(
         ..known
     };
     let status = with_condition(status, FALSE, reason, message.clone());
-    pod::remove_account(context, run).await?;
     if status::of_run(context, run, &status).await?.is_some() {
         if has_started(run) {
             let failed = BuildRun { status: Some(status), ..run.clone() };
@@ -327,8 +331,13 @@ async fn follow(
     {
         return replace(context, &known, pod_name, attempt).await;
     }
-    if let Some(pod) = pod {
-        pod::shorten(context, pod, timeout).await?;
+    if let Some(pod) = pod.filter(|pod| goes_on(pod)) {
+        match pod::shorten(context, pod, timeout).await {
+            Err(error @ ClusterError::Refused { .. }) => {
+                tracing::warn!(error = %Chain(&error), "the pod keeps its deadline");
+            }
+            outcome => outcome?,
+        }
     }
     let phase = pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref());
     let verdict = observe(&Seen { buildrun: &known, timeout, pod_name, pod }, now);
@@ -336,9 +345,6 @@ async fn follow(
     tracing::debug!(pod = pod_name, phase, reason, next = ?verdict.next, "judged the pod");
     let is_final = is_final(&verdict.status);
     let stopping = pod.filter(|_| matches!(verdict.next, Next::EndPod | Next::DeletePod));
-    if is_final {
-        pod::remove_account(context, run).await?;
-    }
     if let Some(pod) = stopping.filter(|_| !has_failed(&verdict.status)) {
         stop(context, pod, verdict.next).await?;
     }
@@ -376,10 +382,11 @@ async fn follow(
         return Ok(Action::await_change());
     }
     Ok(match verdict.next {
-        Next::Again(left) => Action::requeue(left.unsigned_abs()),
+        Next::Again(left) => Action::requeue(left.unsigned_abs().min(LOOK_AFTER)),
         // Its node may not be there any more.
         Next::EndPod => Action::requeue(NODE_TIME.unsigned_abs()),
-        Next::Finished | Next::Wait | Next::DeletePod => Action::await_change(),
+        Next::Wait => Action::requeue(LOOK_AFTER),
+        Next::Finished | Next::DeletePod => Action::await_change(),
     })
 }
 
@@ -445,7 +452,9 @@ fn is_final(status: &BuildRunStatus) -> bool {
 /// How long a pod may still wait before its run says so.
 pub fn grace_left(pod: Option<&Pod>, now: Timestamp) -> Option<SignedDuration> {
     let created = pod?.metadata.creation_timestamp.as_ref()?.0;
-    Some(PENDING_GRACE - now.duration_since(created)).filter(|left| *left > SignedDuration::ZERO)
+    let left = PENDING_GRACE - now.duration_since(created);
+    // The API server's clock may be ahead.
+    Some(left.min(PENDING_GRACE)).filter(|left| *left > SignedDuration::ZERO)
 }
 
 /// An event for those who watch; a run does not depend on it, and it is lost where the controller dies before it.

@@ -12,7 +12,7 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
-use super::build_run::{PENDING_GRACE, fail, with_condition};
+use super::build_run::{PENDING_GRACE, fail, has_started, with_condition};
 use super::context::Context;
 use super::error::ClusterError;
 use super::status;
@@ -40,6 +40,8 @@ pub struct Failures(Mutex<BTreeMap<String, Failing>>);
 struct Failing {
     first: Instant,
     last: Instant,
+    /// When its status was told of it.
+    told: Option<Instant>,
 }
 
 impl Failures {
@@ -54,13 +56,25 @@ impl Failures {
         if all.len() >= MANY {
             all.retain(|_, failing| now.duration_since(failing.last) < OVER);
         }
-        let first = all.get(uid).map_or(now, |failing| failing.first);
-        all.insert(uid.to_owned(), Failing { first, last: now });
+        let failing =
+            all.entry(uid.to_owned()).or_insert(Failing { first: now, last: now, told: None });
+        failing.last = now;
     }
 
     /// For how long each reconcile of it has failed.
     pub fn length(&self, uid: &str) -> Duration {
         self.all().get(uid).map_or(Duration::ZERO, |failing| failing.first.elapsed())
+    }
+
+    /// Whether there may be news of it: each wakes its run at once, so that there is a pause between them.
+    fn may_tell(&self, uid: &str) -> bool {
+        let mut all = self.all();
+        let Some(failing) = all.get_mut(uid) else { return true };
+        let may = failing.told.is_none_or(|told| told.elapsed() >= LONGEST_PAUSE);
+        if may {
+            failing.told = Some(Instant::now());
+        }
+        may
     }
 
     /// When it is tried again.
@@ -86,8 +100,11 @@ pub async fn tell(
     run: &BuildRun,
     error: ClusterError,
 ) -> Result<Action, ClusterError> {
-    let failing = context.failures.length(&run.uid().unwrap_or_default());
-    let is_told_elsewhere = error.is_conflict() || matches!(error, ClusterError::NotLeading);
+    let uid = run.uid().unwrap_or_default();
+    let failing = context.failures.length(&uid);
+    let has_pod = has_started(run) || run.is_done() || context.recall(&uid).is_some();
+    let is_told_elsewhere =
+        has_pod || error.is_conflict() || matches!(error, ClusterError::NotLeading);
     if is_told_elsewhere || failing < PENDING_GRACE.unsigned_abs() {
         return Err(error);
     }
@@ -107,7 +124,7 @@ pub async fn tell(
         Nanoseconds(0) => format!("{cause}; it is tried again"),
         timeout => format!("{cause}; it is tried again, for {timeout} in all"),
     };
-    if is_news(run, &message) {
+    if is_news(run, &message) && context.failures.may_tell(&uid) {
         let mut status = with_condition(
             run.status.clone().unwrap_or_default(),
             UNKNOWN,

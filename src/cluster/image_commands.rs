@@ -45,15 +45,22 @@ impl Loader {
         }
         let configs = self.pull_secrets(namespace, account).await?;
         for image in images {
-            let command = match self.image_command(&image, &configs).await {
-                Ok(command) => Presence::Found(command),
-                Err(Problem { why, may_pass: true }) => {
-                    return Err(ClusterError::Registry { image, why });
+            let ask = async {
+                match self.image_command(&image, &configs).await {
+                    Err(Problem { why, may_pass: true }) => Err(why),
+                    answer => Ok(answer.map_err(|problem| problem.why)),
                 }
-                Err(Problem { why, may_pass: false }) => {
+            };
+            // Registries count who pulls: runs with the same credentials share the answer.
+            let name = account.and_then(|account| account.metadata.name.as_deref());
+            let asked = format!("{image} {}", name.unwrap_or_default());
+            let command = match self.reads.share(namespace, &asked, ask).await {
+                Ok(Ok(command)) => Presence::Found(command),
+                Ok(Err(why)) => {
                     problems.insert(image.clone(), why);
                     Presence::Absent
                 }
+                Err(why) => return Err(ClusterError::Registry { image, why }),
             };
             found.insert(image, command);
         }

@@ -14,7 +14,7 @@ use super::status::MANAGER;
 use crate::api::{BuildRun, BuildRunSpec, Nanoseconds, reasons};
 use crate::plan::go_quote;
 
-/// Seconds in the queue that are not worth a write.
+/// Seconds of a deadline that are not worth a write.
 const QUEUE_GRACE: i64 = 2;
 
 /// What the API server said to a pod.
@@ -39,8 +39,12 @@ pub async fn create(
     let name = pod.name_any();
     match context.leadership.act(api.create(&parameters, pod)).await? {
         Err(kube::Error::Api(response)) if response.is_already_exists() => {
-            let own = get(context, run, &name).await?;
-            Ok(own.map_or_else(|| refusal(&name, &response), |pod| done(pod, false)))
+            match api.get_opt(&name).await.asked(|| format!("get Pod {name}"))? {
+                Some(pod) if is_of(&pod, run) => Ok(done(pod, false)),
+                Some(_) => Ok(refusal(&name, &response)),
+                // It went meanwhile, and is asked for again.
+                None => Err(ClusterError::Refused { what: format!("create Pod {name}"), response }),
+            }
         }
         Err(kube::Error::Api(response)) if is_final(&response) => Ok(refusal(&name, &response)),
         outcome => outcome.asked(|| format!("create Pod {name}")).map(|pod| done(pod, true)),
@@ -146,7 +150,7 @@ fn seconds_left(pod: &Pod, timeout: Nanoseconds) -> Option<i64> {
     let queued = accepted.duration_since(created).as_secs();
     let deadline = pod.spec.as_ref()?.active_deadline_seconds?;
     let wanted = (timeout.0 / 1_000_000_000 - queued).max(1);
-    (timeout.0 > 0 && queued >= QUEUE_GRACE && wanted < deadline).then_some(wanted)
+    (timeout.0 > 0 && deadline - wanted >= QUEUE_GRACE).then_some(wanted)
 }
 
 async fn set_deadline(context: &Context, pod: &Pod, seconds: i64) -> Result<(), ClusterError> {

@@ -39,6 +39,11 @@ pub async fn finished(context: &Context, run: &BuildRun) -> Result<Action, Clust
 
 /// Deletes what is more than a Build wants to keep.
 pub async fn limit(context: &Context, build: &Build) -> Result<(), ClusterError> {
+    let retention = build.spec.retention.as_ref();
+    // A look at all runs is not for nothing.
+    if retention.is_none_or(|it| it.succeeded_limit.is_none() && it.failed_limit.is_none()) {
+        return Ok(());
+    }
     let runs = runs_of(context, build);
     for run in surplus(build, readable(&runs)) {
         delete(context, run).await?;
@@ -48,6 +53,9 @@ pub async fn limit(context: &Context, build: &Build) -> Result<(), ClusterError>
 
 /// What keeps a Build from owning its runs, as its status says it.
 pub fn obstacle(context: &Context, build: &Build) -> Option<String> {
+    if !owns_its_runs(build) {
+        return None;
+    }
     let runs = runs_of(context, build);
     readable(&runs).find_map(|run| other_controller(build, run)).map(|(_, message)| message)
 }

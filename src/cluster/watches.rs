@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::future::ready;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::{Stream, StreamExt as _, join};
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -20,6 +20,7 @@ use super::arrivals::Arrivals;
 use super::context::Context;
 use super::disruptions::Disruptions;
 use super::error::ClusterError;
+use super::failures;
 use super::lease::within;
 use super::metrics::{BUILD_CONTROLLER, BUILD_RUN_CONTROLLER};
 use super::{Controlling, build, build_run};
@@ -51,7 +52,11 @@ impl Watches {
         let (noted, of_pod) = (disruptions.clone(), runs.store());
         let runs = runs.watches(Api::<Pod>::all(client.clone()), pods, move |pod| {
             let run = run_of(&pod)?;
-            if of_pod.get(&run)?.0.as_ref().is_ok_and(|known| waits_for(known, &pod)) {
+            let Some(known) = of_pod.get(&run) else {
+                noted.forget(&pod.namespace().unwrap_or_default(), &pod.name_any());
+                return None;
+            };
+            if known.0.as_ref().is_ok_and(|known| waits_for(known, &pod)) {
                 noted.note(&pod);
             }
             (!only_waits(&pod, Timestamp::now())).then_some(run)
@@ -105,8 +110,18 @@ impl Watches {
             move |run, context| {
                 let (name, namespace, uid) = (run.name_any(), run.namespace(), run.uid());
                 let span = tracing::error_span!("buildrun", name, namespace, uid);
-                let reconcile = build_run::reconcile(run, Arc::clone(&context));
-                watched(BUILD_RUN_CONTROLLER, context, uid, longest, reconcile).instrument(span)
+                let reconcile = build_run::reconcile(Arc::clone(&run), Arc::clone(&context));
+                let told = Arc::clone(&context);
+                let reconcile = async move {
+                    match (within(longest, Box::pin(reconcile)).await, &run.0) {
+                        (Err(error), Ok(run)) => {
+                            let told = Box::pin(failures::tell(&told, run, error));
+                            within(longest, told).await
+                        }
+                        (outcome, _) => outcome,
+                    }
+                };
+                watched(BUILD_RUN_CONTROLLER, context, uid, reconcile).instrument(span)
             },
             |run, error, context| context.failures.again(&run.uid().unwrap_or_default(), error),
             Arc::clone(&context),
@@ -116,7 +131,8 @@ impl Watches {
                 let (name, namespace, uid) = (build.name_any(), build.namespace(), build.uid());
                 let span = tracing::error_span!("build", name, namespace, uid);
                 let reconcile = build::reconcile(build, Arc::clone(&context));
-                watched(BUILD_CONTROLLER, context, uid, longest, reconcile).instrument(span)
+                let reconcile = within(longest, reconcile);
+                watched(BUILD_CONTROLLER, context, uid, reconcile).instrument(span)
             },
             |build, error, context| context.failures.again(&build.uid().unwrap_or_default(), error),
             context,
@@ -139,17 +155,16 @@ where
     watcher(api, watcher::Config::default()).applied_objects()
 }
 
-/// A reconcile that is counted, takes no longer than it may, and says itself why it cannot go on.
+/// A reconcile that is counted, and says itself why it cannot go on.
 async fn watched(
     controller: &str,
     context: Arc<Context>,
     uid: Option<String>,
-    longest: Duration,
     reconcile: impl Future<Output = Result<Action, ClusterError>>,
 ) -> Result<Action, ClusterError> {
     let _under_way = context.metrics.reconciling(controller);
     let began = Instant::now();
-    let outcome = within(longest, reconcile).await;
+    let outcome = reconcile.await;
     context.metrics.reconciled(controller, &outcome, began.elapsed());
     context.failures.note(&uid.unwrap_or_default(), outcome.is_err());
     if let Err(error) = outcome.as_ref()

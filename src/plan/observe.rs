@@ -178,7 +178,7 @@ fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
                 .or_else(|| left_behind(seen, pod, now))
                 .or_else(|| overdue(seen, pod, now))
                 .unwrap_or_else(|| going(pod, phase));
-            if canceled && going.status == UNKNOWN { canceling(seen, going, now) } else { going }
+            if canceled && going.status == UNKNOWN { canceling(seen, now) } else { going }
         }
     }
 }
@@ -257,8 +257,8 @@ fn overdue(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Option<Standing> {
     Some(timed_out(seen).then(if has_started(pod) { Next::EndPod } else { Next::DeletePod }))
 }
 
-/// The user wants an end: a pod of which steps run is asked for it, and until all of them run it keeps its word.
-fn canceling(seen: &Seen<'_>, going: Standing, now: Timestamp) -> Standing {
+/// The user wants an end: a pod of which steps run is asked for it.
+fn canceling(seen: &Seen<'_>, now: Timestamp) -> Standing {
     if seen.pod.is_some_and(|pod| !has_started(pod)) {
         return canceled().then(Next::DeletePod);
     }
@@ -267,13 +267,10 @@ fn canceling(seen: &Seen<'_>, going: Standing, now: Timestamp) -> Standing {
     if told.is_some_and(|told| now.duration_since(told.last_transition_time.0) >= NODE_TIME) {
         return canceled().then(Next::EndPod);
     }
-    let canceled = match going.reason {
-        reasons::RUNNING => Standing::going(
-            reasons::BUILD_RUN_CANCELED,
-            "The user requested the BuildRun to be canceled.  This BuildRun controller has requested the TaskRun be canceled.  That request has not been process by Tekton's TaskRun controller yet.",
-        ),
-        _ => going,
-    };
+    let canceled = Standing::going(
+        reasons::BUILD_RUN_CANCELED,
+        "The user requested the BuildRun to be canceled.  This BuildRun controller has requested the TaskRun be canceled.  That request has not been process by Tekton's TaskRun controller yet.",
+    );
     canceled.then(Next::EndPod)
 }
 

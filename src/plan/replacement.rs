@@ -23,7 +23,7 @@ pub fn next_attempt(
     most: u32,
     now: Timestamp,
 ) -> Option<u32> {
-    let next = attempt(run) + 1;
+    let next = attempt(run).saturating_add(1);
     let started = run.status.as_ref().and_then(|status| status.start_time.as_ref());
     let longest = timeout(run, build);
     let is_over = longest.0 != 0

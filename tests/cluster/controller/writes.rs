@@ -44,7 +44,7 @@ fn a_run_writes_what_the_page_lists_and_nothing_else() {
     let generated =
         writes_of(&namespace, "generated", &json!({ "serviceAccount": ".generate" }), go);
     let [create, delete] = ["create serviceaccounts", "delete serviceaccounts"];
-    assert_eq!(generated, [METADATA, create, POD, STATUS, delete, STATUS, EVENT]);
+    assert_eq!(generated, [METADATA, create, POD, STATUS, STATUS, EVENT, delete]);
 
     let canceled =
         writes_of(&namespace, "canceled", &json!({}), |run| cancel(&namespace, name_of(run)));
@@ -111,6 +111,11 @@ fn writes_of(
     following.wait_for("event of the run", |request| {
         request.is_of_controller() && request.creation("events", namespace.name()) == Creation::Done
     });
+    if also["serviceAccount"] == ".generate" {
+        following.wait_for("end of its account", |request| {
+            request.is_in(namespace.name()) && request.what() == "delete serviceaccounts"
+        });
+    }
 
     let mut requests = audit::by_controller_since(begin);
     requests.retain(|request| request.is_in(namespace.name()) && request.is_change());
