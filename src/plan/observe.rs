@@ -183,10 +183,15 @@ fn standing(seen: &Seen<'_>, now: Timestamp) -> Standing {
     }
 }
 
-/// Steps decide, and not what others put into the pod: that may fail, or go on for ever.
+/// Steps decide, and not what others put into the pod: that may fail, or go on for ever. The kubelet has the last word on all others.
 fn has_succeeded(pod: &Pod) -> bool {
-    phase(pod) == "Succeeded"
-        || have_steps_ended(pod) && steps(pod).iter().all(|(_, status)| failed(*status).is_none())
+    let have_succeeded =
+        || have_steps_ended(pod) && steps(pod).iter().all(|(_, status)| failed(*status).is_none());
+    match phase(pod) {
+        "Succeeded" => true,
+        "Failed" => have_succeeded(),
+        _ => have_others_to_end(pod) && have_succeeded(),
+    }
 }
 
 fn succeeded(canceled: bool) -> Standing {

@@ -91,14 +91,13 @@ impl Refusal {
 
     /// Whether it may go away when an object comes.
     pub fn may_pass(&self, loaded: &Loaded) -> bool {
-        // Of an embedded Build the reason says only that it has one.
+        // Of a Build that is not in order the reason says only that.
         let lacks_something = || {
             loaded.roots.strategy.as_ref().is_some_and(Presence::is_absent)
                 || loaded.secrets.values().any(Presence::is_absent)
         };
-        let embedded = loaded.roots.buildrun.spec.build.spec.is_some()
-            && self.reason == reasons::BUILD_REGISTRATION_FAILED;
-        ABSENT.contains(&self.reason) || embedded && lacks_something()
+        ABSENT.contains(&self.reason)
+            || self.reason == reasons::BUILD_REGISTRATION_FAILED && lacks_something()
     }
 
     /// Whether the run gets neither labels nor a copy of its Build.

@@ -18,8 +18,8 @@ use super::steps::{
 /// The pod and the verdict as soon as the verdict asks for the pod's end, with time for kubelet's next word where it asks for that.
 fn judged_to_end(namespace: &Namespace, pod: &str) -> (Pod, Verdict) {
     let asks = |pod: &Pod| match judge(pod, Wish::Build, Timestamp::now()).next {
-        // Before it runs, it is its time that is looked after.
-        Next::Again(_) => phase(pod) == "Running",
+        // Else it is its time that is looked after.
+        Next::Again(left) => phase(pod) == "Running" && left <= SignedDuration::from_secs(5),
         next => next != Next::Wait,
     };
     let seen = namespace.wait_for(pod, "judged", asks);
