@@ -38,11 +38,21 @@ impl BuildRun {
 
     /// Whether the run is over, either way.
     pub fn is_done(&self) -> bool {
-        self.succeeded().is_some_and(|condition| [TRUE, FALSE].contains(&&*condition.status))
+        self.status.as_ref().is_some_and(BuildRunStatus::is_done)
     }
 }
 
 impl BuildRunStatus {
+    /// Whether the run is over, either way.
+    pub fn is_done(&self) -> bool {
+        self.succeeded().is_some_and(|condition| [TRUE, FALSE].contains(&&*condition.status))
+    }
+
+    /// Whether the run is over, and not well.
+    pub fn has_failed(&self) -> bool {
+        self.succeeded().is_some_and(|condition| condition.status == FALSE)
+    }
+
     /// The one condition, once there is one.
     pub fn succeeded(&self) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.type_ == SUCCEEDED)

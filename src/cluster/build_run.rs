@@ -343,9 +343,9 @@ async fn follow(
     let verdict = observe(&Seen { buildrun: &known, timeout, pod_name, pod }, now);
     let reason = verdict.status.succeeded().map(|condition| &condition.reason);
     tracing::debug!(pod = pod_name, phase, reason, next = ?verdict.next, "judged the pod");
-    let is_final = is_final(&verdict.status);
+    let is_final = verdict.status.is_done();
     let stopping = pod.filter(|_| matches!(verdict.next, Next::EndPod | Next::DeletePod));
-    if let Some(pod) = stopping.filter(|_| !has_failed(&verdict.status)) {
+    if let Some(pod) = stopping.filter(|_| !verdict.status.has_failed()) {
         stop(context, pod, verdict.next).await?;
     }
     let waits =
@@ -375,7 +375,7 @@ async fn follow(
             tell(context, run, event).await;
         }
         // Not before its status says why: an ended pod tells nobody what it waited for.
-        if let Some(pod) = stopping.filter(|_| has_failed(&verdict.status)) {
+        if let Some(pod) = stopping.filter(|_| verdict.status.has_failed()) {
             stop(context, pod, verdict.next).await?;
         }
         context.disruptions.forget(&namespace, pod_name);
@@ -399,7 +399,7 @@ async fn stop(context: &Context, pod: &Pod, next: Next) -> Result<(), ClusterErr
 
 /// Ends the pod of a run that failed, where the controller died between the one and the other.
 async fn end_left_over(context: &Context, run: &BuildRun) -> Result<(), ClusterError> {
-    let has_failed = run.status.as_ref().is_some_and(has_failed);
+    let has_failed = run.status.as_ref().is_some_and(BuildRunStatus::has_failed);
     let Some(name) = run.annotations().get(POD_ANNOTATION).filter(|_| has_failed) else {
         return Ok(());
     };
@@ -439,14 +439,6 @@ async fn replace(
     context.forget(&run.uid().unwrap_or_default());
     context.disruptions.forget(&run.namespace().unwrap_or_default(), lost);
     Box::pin(start(context, &run)).await
-}
-
-fn has_failed(status: &BuildRunStatus) -> bool {
-    status.succeeded().is_some_and(|condition| condition.status == FALSE)
-}
-
-fn is_final(status: &BuildRunStatus) -> bool {
-    status.succeeded().is_some_and(|condition| condition.status != UNKNOWN)
 }
 
 /// How long a pod may still wait before its run says so.
