@@ -1,4 +1,4 @@
-//! When runs came that have no pod yet, and which change of them is this controller's own.
+//! When runs came that have no pod yet, and what this controller itself has changed of them.
 //!
 //! Invariant: what is remembered here only saves requests: a run that is not known is read for afresh, and a change whose author is not
 //! known wakes its run.
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Resource as _, ResourceExt as _};
@@ -23,6 +24,8 @@ enum Arrival {
     Came(Instant),
     /// It was labelled, which made this version of it.
     Labelled(Option<String>),
+    /// Its status was written, which made this version of it.
+    Told(Option<u64>),
 }
 
 impl Arrivals {
@@ -62,9 +65,29 @@ impl Arrivals {
         self.all().insert(run.uid().unwrap_or_default(), Arrival::Labelled(version));
     }
 
+    /// The run as this controller has written its status.
+    pub fn told(&self, run: &BuildRun) {
+        let version = version(run.meta());
+        self.all().insert(run.uid().unwrap_or_default(), Arrival::Told(version));
+    }
+
+    /// Whether the run is older than the status that this controller gave it: what its pod says came sooner than that, and it comes still.
+    pub fn is_behind(&self, run: &BuildRun) -> bool {
+        let all = self.all();
+        let Some(Arrival::Told(told)) = all.get(&run.uid().unwrap_or_default()) else {
+            return false;
+        };
+        version(run.meta()).zip(*told).is_some_and(|(seen, told)| seen < told)
+    }
+
     fn all(&self) -> MutexGuard<'_, BTreeMap<String, Arrival>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Versions of one object are numbers that grow.
+fn version(metadata: &ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_ref()?.parse().ok()
 }
 
 fn is_new(run: &DeserializeGuard<BuildRun>) -> bool {
@@ -105,6 +128,18 @@ mod tests {
 
         arrivals.labelled(&run("3", Some("pod")));
         assert!(!arrivals.is_own(&applied("4", Some("pod"))), "somebody else was quicker");
+        assert!(arrivals.all().is_empty());
+    }
+
+    #[test]
+    fn a_run_that_is_older_than_its_status_waits_for_it() {
+        let arrivals = Arrivals::default();
+        arrivals.told(&run("10", Some("pod")));
+        assert!(arrivals.is_behind(&run("9", Some("pod"))));
+        assert!(!arrivals.is_behind(&run("10", Some("pod"))));
+        assert!(!arrivals.is_behind(&run("11", Some("pod"))));
+        assert!(!arrivals.is_own(&applied("10", Some("pod"))), "the status wakes its run");
+        assert!(!arrivals.is_behind(&run("9", Some("pod"))), "it has come");
         assert!(arrivals.all().is_empty());
     }
 

@@ -62,7 +62,7 @@ pub async fn reconcile(
         }
     };
     let is_of_others = run.status.as_ref().is_some_and(|status| status.executor.is_some());
-    if run.metadata.deletion_timestamp.is_some() {
+    if run.metadata.deletion_timestamp.is_some() || context.arrivals.is_behind(run) {
         return Ok(Action::await_change());
     }
     if run.is_done() {

@@ -29,7 +29,13 @@ pub async fn of_run(
     let (name, apply, patch) = (run.name_any(), apply(), Patch::Apply(patch));
     let written = context.leadership.act(api.patch_status(&name, &apply, &patch)).await?;
     match written.asked(|| format!("write the status of BuildRun {name}")) {
-        Ok(written) => Ok(written.0.ok()),
+        Ok(written) => {
+            let written = written.0.ok();
+            if let Some(written) = &written {
+                context.arrivals.told(written);
+            }
+            Ok(written)
+        }
         Err(error) if error.is_gone() => Ok(None),
         Err(error) => Err(error),
     }
