@@ -58,12 +58,10 @@ pub const BUILD_REGISTRATION_FAILED: &str = "BuildRegistrationFailed";
 pub const SERVICE_ACCOUNT_NOT_FOUND: &str = "ServiceAccountNotFound";
 pub const UNKNOWN_STRATEGY_KIND: &str = "UnknownStrategyKind";
 pub const EXECUTOR_NOT_PIPELINE_RUN: &str = "ExecutorNotPipelineRun";
-pub const NODE_PLATFORM_NOT_FOUND: &str = "NodePlatformNotFound";
 pub const TASK_RUN_GENERATION_FAILED: &str = "TaskRunGenerationFailed";
 pub const VOLUME_DOES_NOT_EXIST: &str = "VolumeDoesNotExist";
 
 // A BuildRun under way.
-pub const STARTED: &str = "Started";
 pub const PENDING: &str = "Pending";
 pub const RUNNING: &str = "Running";
 pub const EXCEEDED_NODE_RESOURCES: &str = "ExceededNodeResources";
@@ -79,24 +77,7 @@ pub const STEP_OUT_OF_MEMORY: &str = "StepOutOfMemory";
 pub const VULNERABILITIES_FOUND: &str = "VulnerabilitiesFound";
 pub const POD_ADMISSION_FAILED: &str = "PodAdmissionFailed";
 pub const POD_CREATION_FAILED: &str = "PodCreationFailed";
-pub const TASK_RUN_VALIDATION_FAILED: &str = "TaskRunValidationFailed";
 pub const TASK_RUN_IMAGE_PULL_FAILED: &str = "TaskRunImagePullFailed";
-pub const TASK_RUN_CANCELLED: &str = "TaskRunCancelled";
-pub const TASK_RUN_IS_MISSING: &str = "TaskRunIsMissing";
 pub const CREATE_CONTAINER_CONFIG_ERROR: &str = "CreateContainerConfigError";
-pub const SIDECAR_OOM: &str = "SidecarOOM";
-pub const SIDECAR_FAILED: &str = "SidecarFailed";
 pub const INIT_CONTAINER_OOM: &str = "InitContainerOOM";
 pub const INIT_CONTAINER_FAILED: &str = "InitContainerFailed";
-
-// What the source step reports in `failureDetails`.
-pub const GIT_ERROR: &str = "GitError";
-pub const GIT_AUTH_INVALID_USER_OR_PASS: &str = "GitAuthInvalidUserOrPass";
-pub const GIT_REMOTE_REPOSITORY_PRIVATE: &str = "GitRemoteRepositoryPrivate";
-pub const GIT_AUTH_INVALID_KEY: &str = "GitAuthInvalidKey";
-pub const GIT_REMOTE_REPOSITORY_NOT_FOUND: &str = "GitRemoteRepositoryNotFound";
-pub const GIT_REVISION_NOT_FOUND: &str = "GitRevisionNotFound";
-pub const GIT_BASIC_AUTH_INCOMPLETE: &str = "GitBasicAuthIncomplete";
-pub const GIT_SSH_AUTH_UNEXPECTED: &str = "GitSSHAuthUnexpected";
-pub const GIT_SSH_AUTH_EXPECTED: &str = "GitSSHAuthExpected";
-pub const AUTH_UNEXPECTED_HTTP: &str = "AuthUnexpectedHTTP";

@@ -32,8 +32,8 @@ use crate::plan::labels::{
 use crate::plan::replacement::{attempt, is_lost, next_attempt};
 use crate::plan::retain::{is_build, owns_its_runs};
 use crate::plan::{
-    CANCELED, Event, Expansion, Loaded, NODE_TIME, Next, Presence, Refusal, Roots, Seen, expand,
-    observe, timeout, validate,
+    CANCELED, Event, Expansion, Loaded, NODE_TIME, Next, PodRefusal, Presence, Refusal, Roots,
+    Seen, expand, observe, timeout, validate,
 };
 
 /// How long a pod may wait before its run says so: most pods run by then, and a write is saved. A kubelet that is busy tells seconds later.
@@ -135,18 +135,18 @@ async fn start(context: &Context, run: &BuildRun) -> Result<Action, ClusterError
             return Ok(Action::requeue(PENDING_GRACE.unsigned_abs()));
         }
         // Each write wakes the run: it is told once, whatever else is used meanwhile.
-        Creation::Quota { message } if waits_for_quota(&run) => {
+        Creation::Refused(PodRefusal::Quota { message, .. }) if waits_for_quota(&run) => {
             tracing::debug!(told = message, "the quota has no room yet");
             return Ok(Action::requeue(quota_pause(&run)));
         }
-        Creation::Quota { message } => {
+        Creation::Refused(PodRefusal::Quota { reason, message }) => {
             let status =
                 BuildRunStatus { build_spec: spec, ..run.status.clone().unwrap_or_default() };
-            let status = with_condition(status, UNKNOWN, reasons::EXCEEDED_RESOURCE_QUOTA, message);
+            let status = with_condition(status, UNKNOWN, reason, message);
             status::of_run(context, &run, &status).await?;
             return Ok(Action::requeue(QUOTA_RETRY.0));
         }
-        Creation::Refused { reason, message } => (reason, message),
+        Creation::Refused(PodRefusal::Never { reason, message }) => (reason, message),
     };
     // As upstream counts, it has begun.
     run.status.get_or_insert_default().start_time = Some(Time(Timestamp::now()));

@@ -5,27 +5,24 @@
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::Status;
 use serde_json::json;
 
 use super::context::Context;
 use super::error::{Asked as _, ClusterError};
 use super::status::MANAGER;
-use crate::api::{BuildRun, BuildRunSpec, Nanoseconds, reasons};
-use crate::plan::go_quote;
+use crate::api::{BuildRun, BuildRunSpec, Nanoseconds};
+use crate::plan::PodRefusal;
 
 /// Seconds of a deadline that are not worth a write.
 const QUEUE_GRACE: i64 = 2;
 
-/// What the API server said to a pod.
+/// What became of a pod that was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Creation {
     /// It is there, and maybe was there before.
     Done { pod: Box<Pod>, is_new: bool },
-    /// The namespace has no room for it now.
-    Quota { message: String },
-    /// It never will be.
-    Refused { reason: &'static str, message: String },
+    /// The API server does not want it.
+    Refused(PodRefusal),
 }
 
 /// Makes the pod of a run.
@@ -41,12 +38,17 @@ pub async fn create(
         Err(kube::Error::Api(response)) if response.is_already_exists() => {
             match api.get_opt(&name).await.asked(|| format!("get Pod {name}"))? {
                 Some(pod) if is_of(&pod, run) => Ok(done(pod, false)),
-                Some(_) => Ok(refusal(&name, &response)),
+                Some(_) => Ok(Creation::Refused(PodRefusal::of_name(&name, &response.message))),
                 // It went meanwhile, and is asked for again.
                 None => Err(ClusterError::Refused { what: format!("create Pod {name}"), response }),
             }
         }
-        Err(kube::Error::Api(response)) if is_final(&response) => Ok(refusal(&name, &response)),
+        Err(kube::Error::Api(response)) => {
+            match PodRefusal::of_answer(&name, response.code, &response.message) {
+                Some(refusal) => Ok(Creation::Refused(refusal)),
+                None => Err(ClusterError::Refused { what: format!("create Pod {name}"), response }),
+            }
+        }
         outcome => outcome.asked(|| format!("create Pod {name}")).map(|pod| done(pod, true)),
     }
 }
@@ -68,42 +70,6 @@ pub async fn get(
 
 fn is_of(object: &impl kube::ResourceExt, run: &BuildRun) -> bool {
     object.owner_references().iter().any(|owner| Some(&owner.uid) == run.metadata.uid.as_ref())
-}
-
-/// Whoever asks too often or too soon, or asks a server that has trouble, asks again; two pods that reach for the same quota conflict,
-/// and a server that has just started, or got new definitions, knows neither roles nor its own rules nor owners' kinds yet, nor what a
-/// new quota counts.
-fn is_final(response: &Status) -> bool {
-    let starts = [
-        "not yet ready to handle request",
-        "cannot create resource \"pods\"",
-        "cannot find RESTMapping",
-        "error looking up service account",
-        "status unknown for quota",
-    ];
-    response.code < 500
-        && ![401, 404, 408, 409, 429].contains(&response.code)
-        && !(response.code == 403 && starts.iter().any(|text| response.message.contains(text)))
-}
-
-fn refusal(pod: &str, response: &Status) -> Creation {
-    let text = &response.message;
-    let executor = pod.strip_suffix("-pod").unwrap_or(pod);
-    if response.code == 403 && text.contains("exceeded quota") {
-        return Creation::Quota {
-            message: format!("TaskRun Pod exceeded available resources: {text}"),
-        };
-    }
-    if response.code == 403
-        && (text.contains("violates PodSecurity") || text.contains("security context constraint"))
-    {
-        return Creation::Refused { reason: reasons::POD_ADMISSION_FAILED, message: text.clone() };
-    }
-    let message = format!(
-        "failed to create task run pod {}: {text}. Maybe invalid TaskSpec",
-        go_quote(executor)
-    );
-    Creation::Refused { reason: reasons::POD_CREATION_FAILED, message }
 }
 
 /// Ends a pod. One that a node has keeps its logs and statuses.
@@ -194,50 +160,5 @@ pub async fn remove_account(context: &Context, run: &BuildRun) -> Result<(), Clu
     match context.leadership.act(api.delete(&name, &parameters)).await? {
         Err(kube::Error::Api(response)) if matches!(response.code, 404 | 409) => Ok(()),
         outcome => outcome.asked(|| format!("delete ServiceAccount {name}")).map(drop),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kube::core::Status;
-
-    use super::{Creation, is_final, reasons, refusal};
-
-    fn forbidden(text: &str) -> Status {
-        Status {
-            code: 403,
-            message: format!("pods \"app-12345-pod\" is forbidden: {text}"),
-            ..Status::default()
-        }
-    }
-
-    #[test]
-    fn what_quotas_say_is_final_only_where_the_pod_is_at_fault() {
-        let new = forbidden("status unknown for quota: team, resources: limits.cpu");
-        assert!(!is_final(&new));
-        let full =
-            forbidden("exceeded quota: team, requested: pods=1, used: pods=9, limited: pods=9");
-        let waits = refusal("app-12345-pod", &full);
-        let message = format!("TaskRun Pod exceeded available resources: {}", full.message);
-        assert!(is_final(&full));
-        assert_eq!(waits, Creation::Quota { message });
-        let blank = forbidden("failed quota: team: must specify limits.cpu for: step-build");
-        let message = format!(
-            "failed to create task run pod \"app-12345\": {}. Maybe invalid TaskSpec",
-            blank.message
-        );
-        let reason = reasons::POD_CREATION_FAILED;
-        assert!(is_final(&blank));
-        assert_eq!(refusal("app-12345-pod", &blank), Creation::Refused { reason, message });
-    }
-
-    #[test]
-    fn an_unknown_kind_of_owner_is_no_reason_to_refuse_a_pod_for_good() {
-        let forbidden = |why: &str| forbidden(&format!("cannot set blockOwnerDeletion {why}"));
-        let unknown = "in this case because cannot find RESTMapping for APIVersion shipwright.io/v1beta1 Kind BuildRun: no matches";
-        assert!(!is_final(&forbidden(unknown)));
-        let missing =
-            "if an ownerReference refers to a resource you can't set finalizers on: , <nil>";
-        assert!(is_final(&forbidden(missing)));
     }
 }

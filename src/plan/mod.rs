@@ -24,6 +24,7 @@ mod not_built;
 mod observe;
 mod params;
 mod pod;
+mod pod_refusal;
 pub mod pod_security;
 mod pod_status;
 mod reference_text;
@@ -55,6 +56,7 @@ pub use loaded::{
 pub use not_built::not_built;
 pub use observe::{CANCELED, Event, NODE_TIME, Next, Seen, Verdict, observe};
 pub use pod::{Expansion, SOURCE_VOLUME, TOKEN_VOLUME, expand};
+pub use pod_refusal::PodRefusal;
 pub use references::{GENERATED_ACCOUNT, References, references};
 pub use refusal::{INVALID, ObjectName, Refusal};
 pub use requests::{larger, nanos};

@@ -20,6 +20,12 @@ pub struct Expectations {
     pub files: Vec<String>,
     /// The run, where there are several.
     pub buildrun: Option<String>,
+    /// `KIND/NAME` of what a cluster would look for in vain: `Secret`, `ConfigMap`, `ServiceAccount`.
+    #[serde(default)]
+    pub absent: Vec<String>,
+    /// A cluster had found the Build to be right before.
+    #[serde(default)]
+    pub registered: bool,
     /// What the platform team configured.
     #[serde(default)]
     pub settings: SettingsPatch,

@@ -8,6 +8,8 @@
 pub mod expectations;
 mod mutations;
 mod print;
+mod reasons;
+mod verdicts;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +19,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use slipway::local::{self, Commands, Document, Files};
 use slipway::plan::explain::{Explanation, explain};
-use slipway::plan::{Expansion, Settings, expand, invariants, validate};
+use slipway::plan::{Expansion, Loaded, Presence, Settings, expand, invariants, validate};
 use slipway_step::protocol::StepCommandLine;
 
 use expectations::Expectations;
@@ -88,14 +90,27 @@ pub fn run(case: &Path) -> (Expectations, Outcome) {
     let (mut expansion, mut explanation) = (None, None);
     if !files.incomplete {
         let now: Timestamp = NOW.parse().unwrap();
-        let chosen = local::choose(
+        let mut chosen = local::choose(
             &files,
             expectations.buildrun.as_deref(),
             now,
             Commands::Known(&BTreeMap::new()),
         )
         .unwrap();
-        notes.extend(chosen.assumptions.into_iter().map(|note| note.0));
+        let absent = &expectations.absent;
+        for object in absent {
+            take_away(&mut chosen.loaded, object);
+        }
+        if expectations.registered
+            && let Some(Presence::Found(build)) = &mut chosen.loaded.roots.build
+        {
+            build.status.get_or_insert_default().registered = Some("True".into());
+        }
+        let is_there = |note: &String| {
+            let object = note.replacen(" default/", "/", 1);
+            !absent.iter().any(|absent| object.starts_with(&format!("{absent} ")))
+        };
+        notes.extend(chosen.assumptions.into_iter().map(|note| note.0).filter(is_there));
         match validate(&chosen.loaded, &expectations.settings.apply(Settings::default())) {
             Ok(checked) => {
                 (expansion, explanation) = (Some(expand(&checked)), Some(explain(&checked)));
@@ -116,6 +131,17 @@ pub fn run(case: &Path) -> (Expectations, Outcome) {
     let notes = notes.into_iter().map(|note| note.replace(&directory, "")).collect();
     let explanation = explanation.filter(|_| expansion.is_ok());
     (expectations, Outcome { expansion, explanation, notes })
+}
+
+fn take_away(loaded: &mut Loaded, object: &str) {
+    let (kind, name) = object.split_once('/').unwrap();
+    let name = name.to_owned();
+    match kind {
+        "Secret" => _ = loaded.secrets.insert(name, Presence::Absent),
+        "ConfigMap" => _ = loaded.config_maps.insert(name, Presence::Absent),
+        "ServiceAccount" => _ = loaded.service_accounts.insert(name, Presence::Absent),
+        _ => panic!("{object}"),
+    }
 }
 
 fn holds_for_every_pod(pod: &Pod, expectations: &Expectations) {
