@@ -9,31 +9,28 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::Resource as _;
 use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Event as ClusterEvent, EventType};
 use serde_json::json;
 
 use super::context::{Context, Made};
 use super::error::{Asked as _, ClusterError};
 use super::load::Lookup;
+use super::outcome::{fail, has_started, tell, with_condition};
 use super::pod::{self, Creation};
 use super::retention;
 use super::status;
 use crate::Chain;
-use crate::api::{
-    BuildRun, BuildRunStatus, BuildSpec, Condition, FALSE, SUCCEEDED, UNKNOWN, reasons,
-};
+use crate::api::{BuildRun, BuildRunStatus, BuildSpec, UNKNOWN, reasons};
 use crate::plan::labels::{
     ATTEMPT_ANNOTATION, BUILD_GENERATION_LABEL, BUILD_LABEL, POD_ANNOTATION,
 };
 use crate::plan::replacement::{attempt, is_lost, next_attempt};
 use crate::plan::retain::{is_build, owns_its_runs};
 use crate::plan::{
-    CANCELED, Event, Expansion, Loaded, NODE_TIME, Next, PodRefusal, Presence, Refusal, Roots,
-    Seen, expand, observe, timeout, validate,
+    CANCELED, Expansion, Loaded, NODE_TIME, Next, PodRefusal, Presence, Refusal, Roots, Seen,
+    expand, observe, timeout, validate,
 };
 
 /// How long a pod may wait before its run says so: most pods run by then, and a write is saved. A kubelet that is busy tells seconds later.
@@ -44,8 +41,6 @@ const APPLIED_TOGETHER: SignedDuration = SignedDuration::from_secs(3);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How soon a pod is looked at of which nothing is heard: what goes while a watch is broken is not told afterwards.
 const LOOK_AFTER: Duration = Duration::from_mins(5);
-/// Bytes that the API server takes as the note of an event.
-const MAX_NOTE: usize = 1024;
 /// How soon a pod is asked for again that a quota did not allow, and how late once the run has waited for long.
 const QUOTA_RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(1));
 
@@ -85,14 +80,6 @@ pub async fn reconcile(
         (Some(name), Some(pod)) => Box::pin(follow(&context, run, &name, Some(&pod))).await,
         _ => Box::pin(start(&context, run)).await,
     }
-}
-
-pub fn has_started(run: &BuildRun) -> bool {
-    start_time(run).is_some()
-}
-
-fn start_time(run: &BuildRun) -> Option<&Time> {
-    run.status.as_ref()?.start_time.as_ref()
 }
 
 /// Judges the run and makes its pod.
@@ -260,51 +247,6 @@ async fn refuse(
     fail(context, &run, build_spec(roots), reason, message).await
 }
 
-pub async fn fail(
-    context: &Context,
-    run: &BuildRun,
-    build_spec: Option<BuildSpec>,
-    reason: &'static str,
-    message: String,
-) -> Result<Action, ClusterError> {
-    let known = run.status.clone().unwrap_or_default();
-    let completion_time = Some(Time(Timestamp::now()));
-    let status = BuildRunStatus {
-        build_spec: known.build_spec.clone().or(build_spec),
-        completion_time,
-        ..known
-    };
-    let status = with_condition(status, FALSE, reason, message.clone());
-    if status::of_run(context, run, &status).await?.is_some() {
-        if has_started(run) {
-            let failed = BuildRun { status: Some(status), ..run.clone() };
-            if attempt(run) == 0 {
-                context.metrics.pod_made(&failed, start_time(&failed));
-                context.metrics.started(&failed);
-            }
-            context.metrics.ended(&failed, None);
-        }
-        tell(context, run, &Event { warning: true, reason, message }).await;
-    }
-    Ok(Action::await_change())
-}
-
-pub fn with_condition(
-    status: BuildRunStatus,
-    word: &str,
-    reason: &str,
-    message: String,
-) -> BuildRunStatus {
-    let condition = Condition {
-        last_transition_time: Time(Timestamp::now()),
-        message,
-        reason: reason.into(),
-        status: word.into(),
-        type_: SUCCEEDED.into(),
-    };
-    BuildRunStatus { conditions: vec![condition], ..status }
-}
-
 /// Judges what became of the pod.
 async fn follow(
     context: &Context,
@@ -447,21 +389,4 @@ pub fn grace_left(pod: Option<&Pod>, now: Timestamp) -> Option<SignedDuration> {
     let left = PENDING_GRACE - now.duration_since(created);
     // The API server's clock may be ahead.
     Some(left.min(PENDING_GRACE)).filter(|left| *left > SignedDuration::ZERO)
-}
-
-/// An event for those who watch; a run does not depend on it, and it is lost where the controller dies before it.
-async fn tell(context: &Context, run: &BuildRun, event: &Event) {
-    let event = ClusterEvent {
-        type_: if event.warning { EventType::Warning } else { EventType::Normal },
-        reason: event.reason.into(),
-        note: Some(event.message[..event.message.floor_char_boundary(MAX_NOTE)].to_owned()),
-        action: "BuildRun".into(),
-        secondary: None,
-    };
-    let run = run.object_ref(&());
-    match context.leadership.act(context.recorder.publish(&event, &run)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(error = %Chain(&error), "cannot publish an event"),
-        Err(error) => tracing::warn!(%error, "cannot publish an event"),
-    }
 }

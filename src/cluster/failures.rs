@@ -12,9 +12,10 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
-use super::build_run::{PENDING_GRACE, fail, has_started, with_condition};
+use super::build_run::PENDING_GRACE;
 use super::context::Context;
 use super::error::ClusterError;
+use super::outcome::{fail, has_started, with_condition};
 use super::status;
 use crate::Chain;
 use crate::api::{BuildRun, BuildSpec, Condition, Nanoseconds, UNKNOWN, reasons};

@@ -15,6 +15,7 @@ pub mod install;
 mod lease;
 mod load;
 mod metrics;
+mod outcome;
 mod pod;
 mod reads;
 mod repository;
