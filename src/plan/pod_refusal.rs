@@ -57,3 +57,33 @@ impl PodRefusal {
         Self::Never { reason: reasons::POD_CREATION_FAILED, message }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forbidden(text: &str) -> Option<PodRefusal> {
+        let message = format!("pods \"app-12345-pod\" is forbidden: {text}");
+        PodRefusal::of_answer("app-12345-pod", 403, &message)
+    }
+
+    #[test]
+    fn what_quotas_say_is_final_only_where_the_pod_is_at_fault() {
+        assert_eq!(forbidden("status unknown for quota: team, resources: limits.cpu"), None);
+        let full =
+            forbidden("exceeded quota: team, requested: pods=1, used: pods=9, limited: pods=9");
+        assert!(matches!(full, Some(PodRefusal::Quota { .. })), "{full:?}");
+        let blank = forbidden("failed quota: team: must specify limits.cpu for: step-build");
+        assert!(matches!(blank, Some(PodRefusal::Never { .. })), "{blank:?}");
+    }
+
+    #[test]
+    fn an_unknown_kind_of_owner_is_no_reason_to_refuse_a_pod_for_good() {
+        let forbidden = |why: &str| forbidden(&format!("cannot set blockOwnerDeletion {why}"));
+        let unknown = "in this case because cannot find RESTMapping for APIVersion shipwright.io/v1beta1 Kind BuildRun: no matches";
+        assert_eq!(forbidden(unknown), None);
+        let missing =
+            "if an ownerReference refers to a resource you can't set finalizers on: , <nil>";
+        assert!(forbidden(missing).is_some());
+    }
+}
