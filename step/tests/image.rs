@@ -8,6 +8,7 @@ mod push;
 mod refusals;
 mod registry;
 mod save;
+mod scan;
 mod timestamps;
 mod tools;
 mod transport;

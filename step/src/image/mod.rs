@@ -1,10 +1,11 @@
 //! `slipway-step image-processing`: pushes what a strategy left in the output folder, or changes what it pushed.
 //!
-//! Invariant: a flag that is not supported ends the step; it is never passed over.
-//! Invariant: results are written after the push, each by a temporary file and a rename, because another user may have left one.
+//! Invariant: what a scan must not find is never pushed from here.
+//! Invariant: digest and size are written after the push, each by a temporary file and a rename, because another user may have left one.
 
 mod layers;
 mod mutate;
+mod scan;
 mod tar_times;
 mod time;
 
@@ -20,10 +21,13 @@ use crate::oci::{self, Credentials, Manifest, OciError, Reference, Registry};
 use crate::protocol::ImageCommand;
 use layers::Layers;
 use mutate::{Changes, mutate};
+use scan::{Place, ReportError, TrivyError};
 use tar_times::TarError;
 
 /// The exit code of a command without `--image`.
 const NO_IMAGE: u8 = 100;
+/// The exit code where findings of a scan are not to be borne; a plan makes the reason `VulnerabilitiesFound` of it.
+const VULNERABLE: u8 = 22;
 
 /// Why the image could not be processed.
 #[derive(Debug, thiserror::Error)]
@@ -94,11 +98,28 @@ pub enum ImageError {
         /// Its value.
         pair: String,
     },
-    /// A flag that this version does not know how to honour.
-    #[error("{flag} is not supported by this version of slipway-step")]
-    Unsupported {
-        /// The flag.
-        flag: &'static str,
+    /// What to scan for cannot be read.
+    #[error("--vuln-settings is not the JSON of output.vulnerabilityScan")]
+    ScanSettings {
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// There is no report of a scan.
+    #[error(transparent)]
+    Scan(#[from] TrivyError),
+    /// The report of a scan is of no use.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// The image may not go on with what was found in it.
+    #[error(
+        "the image has {count} of the vulnerabilities that output.vulnerabilityScan.failOnFinding refuses; {outcome}"
+    )]
+    Vulnerable {
+        /// How many.
+        count: usize,
+        /// Where the image is now.
+        outcome: &'static str,
     },
     /// The image or the registry.
     #[error(transparent)]
@@ -117,19 +138,29 @@ pub enum ImageError {
     Runtime(#[source] io::Error),
 }
 
-/// Processes the image; 0, 1 or 100.
+impl ImageError {
+    fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Vulnerable { .. }) { VULNERABLE } else { 1 }
+    }
+}
+
+/// Processes the image; 0, 1, 22 or 100.
 pub fn run(command: &ImageCommand) -> ExitCode {
     if command.image.is_empty() {
         eprintln!("--image must name the image to push");
         return ExitCode::from(NO_IMAGE);
     }
-    crate::exit_code(process(command))
+    match process(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", crate::describe(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
 }
 
 fn process(command: &ImageCommand) -> Result<(), ImageError> {
-    if given(command.vuln_settings.as_deref()).is_some() {
-        return Err(ImageError::Unsupported { flag: "--vuln-settings" });
-    }
+    let settings = scan::parse(command)?;
     let changes = Changes {
         annotations: parse_pairs("--annotation", &command.annotations)?,
         labels: parse_pairs("--label", &command.labels)?,
@@ -139,7 +170,16 @@ fn process(command: &ImageCommand) -> Result<(), ImageError> {
         .image
         .parse()
         .map_err(|source| ImageError::Reference { image: command.image.clone(), source })?;
-    let local = |dir: &str| oci::load(Path::new(dir));
+    let scan = |place: &Place<'_>| match &settings {
+        Some(settings) => search(command, settings, place),
+        None => Ok(()),
+    };
+    let local = |dir: &str| {
+        let dir = Path::new(dir);
+        let manifest = oci::load(dir)?;
+        scan(&Place::Here(oci::find(dir)?))?;
+        Ok::<_, ImageError>(manifest)
+    };
     let push = given(command.push.as_deref());
     if let Some(file) = given(command.save.as_deref()) {
         let mut manifest = local(push.ok_or(ImageError::SaveWithoutPush)?)?;
@@ -159,17 +199,48 @@ fn process(command: &ImageCommand) -> Result<(), ImageError> {
         .build()
         .map_err(ImageError::Runtime)?;
     let say = |line: &str| eprintln!("{line}");
-    let registry = Registry::connect(image, credentials, command.insecure, say);
+    let registry = Registry::connect(image.clone(), credentials.clone(), command.insecure, say);
     let registry = runtime.block_on(registry)?;
     let mut manifest = match local {
         Some(manifest) => manifest,
-        None => runtime.block_on(registry.load())?,
+        None => {
+            let manifest = runtime.block_on(registry.load())?;
+            scan(&Place::InRegistry {
+                image: &command.image,
+                registry: image.resolve_registry(),
+                credentials: &credentials,
+                insecure: command.insecure,
+            })?;
+            manifest
+        }
     };
     let fetch = |blob: &oci::Blob, path: &Path| runtime.block_on(registry.fetch(blob, path));
     let mut layers = Layers::new(&fetch);
     mutate(&mut manifest, &changes, &mut layers)?;
     runtime.block_on(registry.push(&manifest))?;
     write_results(command, &manifest)
+}
+
+/// Looks for vulnerabilities, tells them, and ends the step for them where that is wanted.
+fn search(
+    command: &ImageCommand,
+    settings: &scan::Settings,
+    place: &Place<'_>,
+) -> Result<(), ImageError> {
+    let findings = scan::search(settings, command.vuln_count_limit, place)?;
+    if let Some(path) = given(command.result_file_image_vulnerabilities.as_deref()) {
+        write_result(Path::new(path), &findings.to_result())?;
+    }
+    let outcome = match place {
+        Place::Here(_) => "nothing was pushed",
+        Place::InRegistry { .. } => "the strategy has pushed it already, and nothing was changed",
+    };
+    match findings.count() {
+        count if count > 0 && settings.fail_on_finding => {
+            Err(ImageError::Vulnerable { count, outcome })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn parse_pairs(

@@ -89,7 +89,7 @@ fn build_manifest(config: Blob, layers: Vec<Blob>) -> Manifest {
     Manifest { media_type: DOCKER_IMAGE.to_owned(), bytes, blobs, children: Vec::new() }
 }
 
-fn only_file(dir: &Path) -> Result<PathBuf, OciError> {
+pub(super) fn only_file(dir: &Path) -> Result<PathBuf, OciError> {
     let read = |source| OciError::Read { path: dir.to_owned(), source };
     let entries = fs::read_dir(dir).map_err(read)?.collect::<Result<Vec<_>, _>>().map_err(read)?;
     match entries.as_slice() {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::OciError;
 use super::login::Login;
@@ -34,6 +35,19 @@ impl Credentials {
     /// Those of nobody.
     pub fn anonymous() -> Self {
         Self { login: Login::Anonymous, headers: BTreeMap::new() }
+    }
+
+    /// A docker configuration that says this to one registry, for another program; nothing where there is nothing to say.
+    pub fn to_docker_config(&self, registry: &str) -> Option<Vec<u8>> {
+        let entry = match &self.login {
+            Login::Anonymous => return None,
+            Login::Basic { username, password } => {
+                json!({ "auth": STANDARD.encode(format!("{username}:{password}")) })
+            }
+            Login::Identity(token) => json!({ "identitytoken": token }),
+            Login::Token(token) => json!({ "registrytoken": token }),
+        };
+        Some(json!({ "auths": { key_of(registry): entry } }).to_string().into_bytes())
     }
 }
 
@@ -91,10 +105,14 @@ fn parse(bytes: &[u8]) -> Result<Config, String> {
 }
 
 fn of(mut config: Config, registry: &str) -> Result<Option<Credentials>, String> {
-    let key = if registry == DOCKER_HUB { DOCKER_HUB_KEY } else { registry };
+    let key = key_of(registry);
     let Some(entry) = config.auths.remove(key) else { return Ok(None) };
     let login = login(entry).map_err(|problem| format!("{problem} in the entry for {key}"))?;
     Ok(Some(Credentials { login, headers: config.headers }))
+}
+
+fn key_of(registry: &str) -> &str {
+    if registry == DOCKER_HUB { DOCKER_HUB_KEY } else { registry }
 }
 
 fn available(config: &Config) -> String {

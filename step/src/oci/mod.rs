@@ -27,9 +27,18 @@ pub use registry::Registry;
 pub use save::save;
 pub use transport::{Say, web_client};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The image that a strategy left in a folder: an OCI layout, or one docker archive of any name.
 pub fn load(dir: &Path) -> Result<Manifest, OciError> {
-    if dir.join(layout::INDEX).exists() { layout::load(dir) } else { archive::load(dir) }
+    if is_layout(dir) { layout::load(dir) } else { archive::load(dir) }
+}
+
+/// What another program is to read there: the folder of an OCI layout, or the docker archive.
+pub fn find(dir: &Path) -> Result<PathBuf, OciError> {
+    if is_layout(dir) { Ok(dir.to_owned()) } else { archive::only_file(dir) }
+}
+
+fn is_layout(dir: &Path) -> bool {
+    dir.join(layout::INDEX).exists()
 }
