@@ -238,7 +238,7 @@ fn a_run_that_goes_on_and_one_that_succeeds() {
             r#"{"shp-source-default-commit-sha":"abc","shp-source-default-commit-author":"Ada","shp-source-default-source-timestamp":"1700000000"}"#)),
         ended("step-build", 0, "20", &report(r#"{"shp-image-digest":"sha256:old"}"#)),
         ended("step-image-processing", 0, "25", &report(
-            r#"{"shp-image-digest":"sha256:new","shp-image-size":"42","shp-image-vulnerabilities":"CVE-1:H,CVE-2:?"}"#)),
+            r#"{"shp-image-digest":"sha256:new","shp-image-size":"42","shp-image-vulnerabilities":"SUSE-SU-2024:1-1:c,CVE-1:H,CVE-2:?"}"#)),
     ] });
     let verdict = judge(&run(), Some(&pod(done)));
     assert_eq!(condition(&verdict), ("True", "Succeeded", "All Steps have completed executing"));
@@ -248,6 +248,7 @@ fn a_run_that_goes_on_and_one_that_succeeds() {
     assert_eq!(
         status["output"],
         json!({ "digest": "sha256:new", "size": 42, "vulnerabilities": [
+            { "id": "SUSE-SU-2024:1-1", "severity": "critical" },
             { "id": "CVE-1", "severity": "high" }, { "id": "CVE-2", "severity": "unknown" }] })
     );
     assert_eq!(

@@ -4,8 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use slipway_step::protocol::PROGRAM;
 
 /// What is asked for, by the word in the command line that asks for it.
-const MISSING: [(&str, &str); 2] =
-    [("bundle", "sources from OCI artifacts"), ("--vuln-settings", "vulnerability scans")];
+const MISSING: [(&str, &str); 1] = [("bundle", "sources from OCI artifacts")];
 
 /// One sentence for each step that cannot do its work yet.
 pub fn not_built(pod: &Pod) -> Vec<String> {

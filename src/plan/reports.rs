@@ -54,7 +54,8 @@ fn vulnerabilities(list: &str) -> Vec<Vulnerability> {
         _ => "unknown",
     };
     let entry = |entry: &str| {
-        let (id, letter) = entry.split_once(':').unwrap_or((entry, ""));
+        // Some identifiers have a colon themselves.
+        let (id, letter) = entry.rsplit_once(':').unwrap_or((entry, ""));
         Vulnerability { id: id.to_owned(), severity: severity(letter).to_owned() }
     };
     list.split(',').filter(|entry| !entry.is_empty()).map(entry).collect()

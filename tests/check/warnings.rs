@@ -141,8 +141,7 @@ const SECRET: &str = "/spec/source/git/cloneSecret";
 #[case::scp_like(&[(URL, json!("git@example.com:a/b")), (SECRET, Value::Null)], &["spec.source.git.cloneSecret: CloneSecretMissing"])]
 #[case::scp_like_with_secret(&[(URL, json!("git@example.com:a/b"))], &[])]
 #[case::other_source(&[("/spec/source/type", json!("OCI")), ("/spec/source/ociArtifact", json!({ "image": "example.com/a:1" })), (URL, json!("http://example.com/a"))], &["spec.source.type: NotBuilt"])]
-#[case::scan(&[("/spec/output/vulnerabilityScan", json!({ "enabled": true }))], &["spec.output.vulnerabilityScan.enabled: NotBuilt"])]
-#[case::no_scan(&[("/spec/output/vulnerabilityScan", json!({ "enabled": false }))], &[])]
+#[case::scan(&[("/spec/output/vulnerabilityScan", json!({ "enabled": true }))], &[])]
 #[case::variable_twice(&[("/spec/env", json!([{ "name": "B", "value": "1" }, { "name": "B", "value": "2" }]))], &["spec.env[0].name: DuplicateVariable"])]
 #[case::old_annotation(&[("/metadata/annotations/build.shipwright.io~1build-run-deletion", json!("true"))], &["metadata.annotations[build.shipwright.io/build-run-deletion]: NoEffect"])]
 #[case::unknown_field(&[("/spec/output/tag", json!("x"))], &["spec.output.tag: UnknownField"])]
@@ -194,20 +193,6 @@ fn a_run_sets_a_variable_twice() {
     assert_eq!(
         warnings(&[strategy(&[]), build(&[]), run]),
         ["spec.env[0].name: DuplicateVariable"]
-    );
-}
-
-#[test]
-fn a_run_wants_a_scan() {
-    let output =
-        json!({ "image": "registry.example.com/app", "vulnerabilityScan": { "enabled": true } });
-    let run = json!({
-        "apiVersion": "shipwright.io/v1beta1", "kind": "BuildRun", "metadata": { "name": "r" },
-        "spec": { "build": { "name": "b" }, "output": output },
-    });
-    assert_eq!(
-        warnings(&[strategy(&[]), build(&[]), run]),
-        ["spec.output.vulnerabilityScan.enabled: NotBuilt"]
     );
 }
 

@@ -1,7 +1,7 @@
 //! Warnings about Builds and BuildRuns.
 
 use super::{Warning, reasons, variables};
-use crate::api::{Build, BuildRun, BuildSpec, GitSource, Image};
+use crate::api::{Build, BuildRun, BuildSpec, GitSource};
 
 /// Annotations that once meant something.
 const WITHOUT_EFFECT: [(&str, &str); 2] = [
@@ -33,7 +33,6 @@ pub fn buildrun_warnings(buildrun: &BuildRun) -> Vec<Warning> {
     let mut found: Vec<Warning> =
         embedded.into_iter().flat_map(|spec| spec_warnings(spec, "spec.build.spec")).collect();
     found.extend(variables(&buildrun.spec.env, "spec.env"));
-    found.extend(buildrun.spec.output.as_ref().and_then(|output| scan(output, "spec.output")));
     found
 }
 
@@ -48,15 +47,7 @@ fn spec_warnings(spec: &BuildSpec, base: &str) -> Vec<Warning> {
         let message = "this version cannot fetch sources from OCI artifacts, so that runs fail; fetch it with Git or upload it";
         found.push(Warning::new(format!("{base}.source.type"), reasons::NOT_BUILT, message));
     }
-    found.extend(scan(&spec.output, &format!("{base}.output")));
     found
-}
-
-fn scan(output: &Image, base: &str) -> Option<Warning> {
-    let is_wanted = output.vulnerability_scan.as_ref().and_then(|scan| scan.enabled) == Some(true);
-    let field = format!("{base}.vulnerabilityScan.enabled");
-    let message = "this version cannot scan images for vulnerabilities, so that runs fail; set it to false and scan what the registry has";
-    is_wanted.then(|| Warning::new(field, reasons::NOT_BUILT, message))
 }
 
 /// URL and Secret must fit. The URL itself is not repeated: it may hold a password.

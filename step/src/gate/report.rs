@@ -209,7 +209,7 @@ fn most_severe(text: &str, count: usize) -> String {
 /// 0 is the most severe; what nobody knows counts least.
 fn rank(entry: &str) -> usize {
     let severity = entry.rsplit_once(':').map_or("", |(_, severity)| severity.trim());
-    ["C", "H", "M", "L"].iter().position(|known| *known == severity).unwrap_or(4)
+    ["c", "h", "m", "l"].iter().position(|known| known.eq_ignore_ascii_case(severity)).unwrap_or(4)
 }
 
 fn first_characters(text: &str, count: usize) -> String {
@@ -246,6 +246,7 @@ mod tests {
     #[case::order_is_kept("a:L,b:C,c:U,d:H,e:M", 2, "b:C,d:H")]
     #[case::later_of_equals_goes("a:H,b:H,c:H", 2, "a:H,b:H")]
     #[case::strange_entries_go_first("strange,a:X,b:L", 1, "b:L")]
+    #[case::small_letters_too("a:l,b:u,c:c,d:m", 2, "c:c,d:m")]
     fn vulnerabilities_are_shortened_from_the_least_severe_end(
         #[case] text: &str,
         #[case] room: usize,
