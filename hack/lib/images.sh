@@ -37,6 +37,9 @@ images_for() ( # command...
     printf 'FROM scratch\nLABEL slipway.dev/content=nothing\n' >"$images_contexts/empty/Containerfile"
     images_one empty slipway.test/empty:1
 
+    images_trivy
+    images_one trivy slipway.test/trivy:1
+
     local user
     for user in 1234:5678 app:staff; do
         images_context "user-${user%:*}"
@@ -108,6 +111,34 @@ FROM scratch
 COPY busybox /bin/busybox
 RUN ["/bin/busybox", "sh", "-c", "/bin/busybox --install -s /bin && mkdir -p /etc /root /tmp /usr /var && ln -s ../bin /usr/bin && chmod 1777 /tmp && echo root:x:0:0:root:/root:/bin/sh >/etc/passwd && echo root:x:0: >/etc/group"]
 CMD ["sh"]
+END
+}
+
+# What image-processing may run in where images are scanned, with a stand-in for the scanner.
+images_trivy() {
+    local tool=$images_source/hack/tools/trivy key binary
+    key=$(cat "$tool"/* | sha256sum | cut -c1-16)
+    binary=$images_cache/trivy-$key
+    if [ ! -x "$binary" ]; then
+        command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
+        rm -f "$images_cache"/trivy-????????????????
+        CGO_ENABLED=0 GOWORK=off go build -C "$tool" -buildvcs=false -trimpath -ldflags '-s -w' -o "$binary.new" . || {
+            echo 'images: the stand-in for trivy could not be built; it needs Go 1.25 or later on the PATH' >&2
+            return 1
+        }
+        mv "$binary.new" "$binary"
+    fi
+    images_context trivy
+    install -m 0755 "$binary" "$images_contexts/trivy/trivy"
+    cp "$services_authority_directory/ca.crt" "$images_contexts/trivy/ca-certificates.crt"
+    printf 'shp:x:1000:1000:shp:/shared-home:/sbin/nologin\n' >"$images_contexts/trivy/passwd"
+    printf 'shp:x:1000\n' >"$images_contexts/trivy/group"
+    cat >"$images_contexts/trivy/Containerfile" <<'END'
+FROM scratch
+COPY passwd group /etc/
+COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY trivy /usr/local/bin/trivy
+ENV PATH=/usr/local/bin
 END
 }
 

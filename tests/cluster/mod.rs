@@ -14,5 +14,6 @@ mod names;
 mod observe;
 mod parity;
 mod samples;
+mod scan;
 mod start;
 mod steps;

@@ -50,7 +50,7 @@ impl Pushed {
         skopeo.output().expect("skopeo starts; hack/test installs it")
     }
 
-    fn inspect(&self, flags: &[&str]) -> Value {
+    pub fn inspect(&self, flags: &[&str]) -> Value {
         let output = self.skopeo("inspect", flags, &[]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
@@ -82,7 +82,7 @@ impl Pushed {
         content.unwrap_or_else(|| panic!("no layer of {} has {file}", self.reference))
     }
 
-    fn assert_missing(&self) {
+    pub fn assert_missing(&self) {
         let output = self.skopeo("inspect", &[], &[]);
         let error = String::from_utf8_lossy(&output.stderr);
         let unknown = error.contains("manifest unknown") || error.contains("name unknown");
