@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use scan::{NamedPath, Source, tokens};
 
 /// What each room may use of ours. A room that is not in here does not exist.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     ("slipway::api", &[]),
     ("slipway::plan", &["slipway::api", "slipway_step::protocol"]),
     ("slipway::cluster", &["slipway::plan", "slipway::api", "slipway_step::oci"]),
@@ -30,12 +30,16 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("slipway::main", &["slipway::cli"]),
     ("slipway_step::protocol", &[]),
     ("slipway_step::oci", &[]),
+    ("slipway_step::unpack", &[]),
+    ("slipway_step::listing", &[]),
+    ("slipway_step::result_file", &[]),
     ("slipway_step::gate", ROLE),
     ("slipway_step::git", ROLE),
     ("slipway_step::hold", ROLE),
     ("slipway_step::bundle", ROLE),
     ("slipway_step::image", ROLE),
     ("slipway_step::waiter", ROLE),
+    ("slipway_step::tar", ROLE),
     ("slipway_step::prepare", ROLE),
     (
         "slipway_step::main",
@@ -48,12 +52,19 @@ const ROOMS: [(&str, &[&str]); 17] = [
             "slipway_step::image",
             "slipway_step::waiter",
             "slipway_step::prepare",
+            "slipway_step::tar",
         ],
     ),
 ];
 
 /// What the commands of `slipway-step` may use; not each other.
-const ROLE: &[&str] = &["slipway_step::oci", "slipway_step::protocol"];
+const ROLE: &[&str] = &[
+    "slipway_step::oci",
+    "slipway_step::protocol",
+    "slipway_step::unpack",
+    "slipway_step::listing",
+    "slipway_step::result_file",
+];
 
 /// Rooms without clock, randomness and I/O.
 const PURE: [&str; 4] =

@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::{FileArguments, complain};
 use crate::Chain;
 use crate::local::{self, Commands, Files, Located, Note};
-use crate::plan::{Checked, Expansion, Settings, expand, not_built, validate};
+use crate::plan::{Checked, Expansion, Settings, expand, validate};
 use crate::view::one_line;
 
 /// The files of a run, and which run of them.
@@ -73,7 +73,6 @@ pub fn plan(arguments: &RunArguments, commands: Commands<'_>) -> Result<Planned,
         Ok(checked) if problems.is_empty() => {
             notes.extend(chosen.assumptions);
             let expansion = expand(&checked);
-            notes.extend(not_built(&expansion.pod).into_iter().map(Note));
             Ok(Planned { checked, expansion, notes })
         }
         outcome => {

@@ -20,7 +20,7 @@ use crate::api::{BuildRun, Nanoseconds};
 use crate::local::{
     self, Commands, Engine, Happening, Lease, LocalError, Missing, Note, Play, Played, Stop,
 };
-use crate::plan::{DEFAULT_NAMESPACE, Settings, expand, not_built, output_image, validate};
+use crate::plan::{DEFAULT_NAMESPACE, Settings, expand, output_image, validate};
 use crate::view::run::{Ending, built_image, no_engine_hint};
 
 pub use crate::view::run::EXAMPLES;
@@ -118,7 +118,6 @@ fn request(arguments: &RunHereArguments) -> Result<Request, Refused> {
     match validate(&chosen.loaded, &settings) {
         Ok(checked) => {
             let pod = expand(&checked).pod;
-            problems.extend(not_built(&pod));
             if arguments.load && !saves_image(&pod) {
                 problems.push("--load: the strategy pushes its image itself; only an image that it leaves in $(params.shp-output-directory) can be loaded".into());
             }

@@ -20,7 +20,6 @@ mod kubernetes_names;
 pub mod labels;
 mod layout;
 mod loaded;
-mod not_built;
 mod observe;
 mod params;
 mod pod;
@@ -53,7 +52,6 @@ pub use kubernetes_names::dns_subdomain;
 pub use loaded::{
     DEFAULT_NAMESPACE, ImageCommand, Loaded, NamespaceFacts, Presence, Roots, SecretFacts,
 };
-pub use not_built::not_built;
 pub use observe::{CANCELED, Event, NODE_TIME, Next, Seen, Verdict, observe};
 pub use pod::{Expansion, SOURCE_VOLUME, TOKEN_VOLUME, expand};
 pub use pod_refusal::PodRefusal;

@@ -5,13 +5,18 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+pub mod bundle;
 pub mod gate;
 pub mod git;
 pub mod hold;
 pub mod image;
+mod listing;
 pub mod oci;
 pub mod prepare;
 pub mod protocol;
+mod result_file;
+pub mod tar;
+pub mod unpack;
 pub mod waiter;
 
 /// The exit code of a command whose every failure is 1; the failure and its causes go to the log.

@@ -1,4 +1,4 @@
-//! The program of the pod's own steps; run as `waiter` it is `slipway-step waiter`.
+//! The program of the pod's own steps; run as `waiter` or `tar` it is `slipway-step waiter` or `slipway-step tar`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,16 +14,14 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error, &arguments),
     };
     match command_line.command {
+        StepCommand::Bundle(command) => slipway_step::bundle::run(&command),
         StepCommand::Gate(command) => slipway_step::gate::run(&command),
         StepCommand::Git(command) => slipway_step::git::run(&command),
         StepCommand::Hold(command) => slipway_step::hold::run(&command),
         StepCommand::ImageProcessing(command) => slipway_step::image::run(&command),
         StepCommand::Prepare(command) => slipway_step::prepare::run(&command),
+        StepCommand::Tar(command) => slipway_step::tar::run(&command.arguments),
         StepCommand::Waiter(command) => slipway_step::waiter::run(&command),
-        StepCommand::Bundle(_) => {
-            eprintln!("slipway-step: bundle is not built yet");
-            ExitCode::FAILURE
-        }
     }
 }
 
@@ -39,11 +37,11 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     }
 }
 
-/// `shp build upload` runs plain `waiter done`: the image links that name to this program.
+/// `shp build upload` runs plain `tar` and `waiter done`: the image links those names to this program.
 fn with_subcommand(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let name = arguments.first().and_then(|path| Path::new(path).file_name()).map(OsString::from);
-    if name.as_deref() == Some("waiter".as_ref()) {
-        arguments.insert(1, "waiter".into());
+    if let Some(name) = name.filter(|name| name == "waiter" || name == "tar") {
+        arguments.insert(1, name);
     }
     arguments
 }

@@ -1,14 +1,14 @@
 //! `slipway-step image-processing` against real registries, with skopeo as the second opinion.
 
 mod blobs;
-mod fake;
-mod layout;
-mod memory;
+pub(crate) mod fake;
+pub(crate) mod layout;
+pub(crate) mod memory;
 mod push;
 mod refusals;
-mod registry;
+pub(crate) mod registry;
 mod save;
 mod scan;
 mod timestamps;
-mod tools;
+pub(crate) mod tools;
 mod transport;

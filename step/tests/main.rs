@@ -1,6 +1,8 @@
 //! The program as a pod runs it: against real files, locks, repositories and servers.
 
 #[cfg(test)]
+mod bundle;
+#[cfg(test)]
 mod gate;
 #[cfg(test)]
 mod git;
@@ -8,5 +10,7 @@ mod git;
 mod image;
 #[cfg(test)]
 mod pod;
+#[cfg(test)]
+mod tar;
 #[cfg(test)]
 mod waiter;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use slipway_step::protocol::{
-    BundleCommand, Credential, GitCommand, ImageCommand, result_path, results as names,
+    BundleCommand, Credential, DEFAULT_WAIT, GitCommand, ImageCommand, result_path,
+    results as names,
 };
 
 use crate::api::Step;
@@ -137,6 +138,7 @@ fn source(effective: &Effective<'_>, settings: &Settings) -> CheckedSource {
                 secret_path: artifact.pull_secret.is_some().then(|| PULL_SECRET_PATH.into()),
                 prune: artifact.prune.as_deref() == Some("AfterPull"),
                 show_listing: false,
+                wait: DEFAULT_WAIT,
             },
         },
         SourceOf::Local(local) => CheckedSource::Upload {

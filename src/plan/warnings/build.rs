@@ -43,10 +43,6 @@ fn spec_warnings(spec: &BuildSpec, base: &str) -> Vec<Warning> {
         found.extend(git_warnings(git, &format!("{base}.source.git")));
     }
     found.extend(variables(&spec.env, &format!("{base}.env")));
-    if spec.source.as_ref().is_some_and(|source| source.type_ == "OCI") {
-        let message = "this version cannot fetch sources from OCI artifacts, so that runs fail; fetch it with Git or upload it";
-        found.push(Warning::new(format!("{base}.source.type"), reasons::NOT_BUILT, message));
-    }
     found
 }
 

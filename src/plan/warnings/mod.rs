@@ -36,11 +36,10 @@ mod reasons {
     pub const CLONE_SECRET_UNENCRYPTED: &str = "CloneSecretUnencrypted";
     pub const CLONE_SECRET_MISSING: &str = "CloneSecretMissing";
     pub const NO_EFFECT: &str = "NoEffect";
-    pub const NOT_BUILT: &str = "NotBuilt";
 }
 
 /// All reasons of warnings.
-pub const WARNINGS: [&str; 18] = [
+pub const WARNINGS: [&str; 17] = [
     reasons::PARAMETER_IN_SCRIPT,
     reasons::UNKNOWN_REFERENCE,
     reasons::NO_OUTPUT,
@@ -58,7 +57,6 @@ pub const WARNINGS: [&str; 18] = [
     reasons::CLONE_SECRET_UNENCRYPTED,
     reasons::CLONE_SECRET_MISSING,
     reasons::NO_EFFECT,
-    reasons::NOT_BUILT,
 ];
 
 /// A field that its kind does not have.

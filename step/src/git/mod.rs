@@ -1,7 +1,7 @@
 //! `slipway-step git`: fetches a Git repository by means of the git program.
 //!
-//! Invariant: argument lists and the reading of git's output are pure and tested alone; only `program`, `credentials`,
-//! `results` and `listing` do I/O.
+//! Invariant: argument lists and the reading of git's output are pure and tested alone; only `program`, `credentials`
+//! and `results` do I/O.
 //! Invariant: results come from git's standard output alone, so a warning never ends up in one.
 //! Invariant: neither the log nor an error holds a password, a key or what a URL has before its `@`.
 //!
@@ -11,7 +11,6 @@ mod arguments;
 mod classify;
 mod credentials;
 mod error;
-mod listing;
 mod program;
 mod redact;
 mod results;
@@ -24,6 +23,7 @@ use std::process::ExitCode;
 pub use classify::Reason;
 pub use error::GitError;
 
+use crate::listing;
 use crate::protocol::GitCommand;
 use arguments::{Checkout, Revision};
 use credentials::Credentials;

@@ -1,19 +1,13 @@
 //! Result files: what was fetched, or why it was not.
-//!
-//! Invariant: a result file appears whole or not at all, readable for all, without a line end.
 
-use std::fs::{self, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-
-use tempfile::NamedTempFile;
 
 use super::arguments::Checkout;
 use super::error::GitError;
 use super::program::Git;
 use crate::given;
 use crate::protocol::GitCommand;
+use crate::result_file;
 
 /// Asks git for what the command wants to know and writes it.
 pub(super) fn write(command: &GitCommand, git: &Git, checkout: &Checkout) -> Result<(), GitError> {
@@ -48,35 +42,15 @@ pub(super) fn write_failure(command: &GitCommand, failure: &GitError) -> Result<
 }
 
 fn write_one(path: &str, value: &str) -> Result<(), GitError> {
-    replace(Path::new(path), value)
+    result_file::replace(Path::new(path), value)
         .map_err(|source| GitError::Result { path: path.to_owned(), source })
-}
-
-fn replace(path: &Path, value: &str) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = NamedTempFile::new_in(folder)?;
-    file.write_all(value.as_bytes())?;
-    fs::set_permissions(file.path(), Permissions::from_mode(0o644))?;
-    file.persist(path).map(drop).map_err(|error| error.error)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
 
-    #[test]
-    fn a_result_replaces_what_was_there_and_nothing_else_is_left() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("result");
-        fs::write(&path, "something longer").unwrap();
-        replace(&path, "new").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
+    use super::*;
 
     #[test]
     fn a_failure_needs_both_files() {

@@ -203,7 +203,7 @@ fn change_layers(
         let blob = text(descriptor, "digest").and_then(|digest| known.get(digest));
         let (Some(compression), Some(&blob)) = (compression, blob) else { continue };
         let expected = diff_id.as_str().unwrap_or_default();
-        let layer = Layer { blob, compression, diff_id: expected };
+        let layer = Layer { blob, compression, diff_id: Some(expected) };
         let Some(changed) = layers.retime(layer, time.seconds)? else { continue };
         point_to(descriptor, &changed.blob.digest, changed.blob.size);
         if let Some(annotations) = descriptor.get_mut("annotations").and_then(Value::as_object_mut)

@@ -161,9 +161,7 @@ pub enum OciError {
         source: reqwest::Error,
     },
     /// The registry knows us too little: 401, 403 or a refused token.
-    #[error(
-        "registry {registry} refused to {action} for {image} ({answer}); check the push secret: its user, its password and what it may write"
-    )]
+    #[error("registry {registry} refused to {action} for {image} ({answer}); check {secret}")]
     Denied {
         /// Host and port of the registry.
         registry: String,
@@ -171,6 +169,40 @@ pub enum OciError {
         image: String,
         /// What was asked.
         action: String,
+        /// The answer in one line.
+        answer: String,
+        /// What to look at.
+        secret: &'static str,
+    },
+    /// Nobody has pushed it, or not in time.
+    #[error(
+        "there is no image {image} ({answer}), and none came within {seconds} s; check its name, or push it first"
+    )]
+    NoImage {
+        /// The whole reference.
+        image: String,
+        /// How long it was waited for.
+        seconds: u64,
+        /// The answer in one line.
+        answer: String,
+    },
+    /// An index without an image that fits.
+    #[error("{what} has no image for {wanted}; it has {there}: name one of them by its digest")]
+    NoPlatform {
+        /// The index.
+        what: String,
+        /// System and processor.
+        wanted: String,
+        /// What it has instead.
+        there: String,
+    },
+    /// The registry deletes nothing.
+    #[error(
+        "registry {registry} does not delete images ({answer}); allow it there, or leave `prune` out of the source"
+    )]
+    NoDeletion {
+        /// Host and port of the registry.
+        registry: String,
         /// The answer in one line.
         answer: String,
     },

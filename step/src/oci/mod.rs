@@ -12,6 +12,8 @@ mod layer;
 mod layout;
 mod login;
 mod manifest;
+mod platform;
+mod pull;
 mod registry;
 mod save;
 mod transport;
@@ -23,7 +25,8 @@ pub use layer::{Compression, Layer, Packing};
 pub use login::Login;
 pub use manifest::Manifest;
 pub use oci_spec::distribution::{ParseError, Reference};
-pub use registry::Registry;
+pub use pull::Pulled;
+pub use registry::{Access, Registry};
 pub use save::save;
 pub use transport::{Say, web_client};
 

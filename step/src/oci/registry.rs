@@ -40,12 +40,45 @@ const READ_AHEAD: usize = 2;
 const DETOURS: usize = 5;
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
+/// What somebody means to do in a repository: issuers of tokens may refuse more than they grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read it.
+    Pull,
+    /// Read it and delete from it.
+    Prune,
+    /// Read it and write to it.
+    Push,
+}
+
+impl Access {
+    fn actions(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Prune => "pull,delete",
+            Self::Push => "pull,push",
+        }
+    }
+
+    /// How the secret is called that grants it, and what to look at in it.
+    fn secret(self) -> &'static str {
+        match self {
+            Self::Pull => "the pull secret: its user, its password and what it may read",
+            Self::Prune => {
+                "the pull secret: its user, its password and what it may read and delete"
+            }
+            Self::Push => "the push secret: its user, its password and what it may write",
+        }
+    }
+}
+
 /// One repository, and the reference in it that the user named.
 pub struct Registry {
     client: Client,
     scheme: Scheme,
     image: Reference,
     credentials: Credentials,
+    access: Access,
     authorization: Mutex<Option<Authorization>>,
     /// Other repositories of this registry that have layers which need not be sent.
     bases: Mutex<BTreeSet<String>>,
@@ -61,9 +94,20 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
+    /// To push; otherwise as [`Registry::connect_for`].
+    pub async fn connect(
+        image: Reference,
+        credentials: Credentials,
+        insecure: bool,
+        say: Say,
+    ) -> Result<Self, OciError> {
+        Self::connect_for(Access::Push, image, credentials, insecure, say).await
+    }
+
     /// Finds out how the registry is spoken to and logs in; insecure means TLS with any certificate or else plain HTTP.
     /// What is tried again is said to whoever keeps the log.
-    pub async fn connect(
+    pub async fn connect_for(
+        access: Access,
         image: Reference,
         credentials: Credentials,
         insecure: bool,
@@ -77,6 +121,7 @@ impl Registry {
                 scheme,
                 image: image.clone(),
                 credentials: credentials.clone(),
+                access,
                 authorization: Mutex::new(None),
                 bases: Mutex::default(),
                 progress: Progress::default(),
@@ -179,12 +224,26 @@ impl Registry {
     }
 
     /// A manifest or index as it was sent, and what the registry calls it.
-    async fn document(&self, target: &str, what: &str) -> Result<(String, Vec<u8>), OciError> {
+    pub(super) async fn document(
+        &self,
+        target: &str,
+        what: &str,
+    ) -> Result<(String, Vec<u8>), OciError> {
+        let found = self.try_document(target).await;
+        let (media_type, bytes) =
+            found.map_err(|failure| self.explain(&format!("send {what}"), failure))?;
+        if target.contains(':') {
+            check_digest(what, target, &bytes)?;
+        }
+        Ok((media_type, bytes))
+    }
+
+    pub(super) async fn try_document(&self, target: &str) -> Result<(String, Vec<u8>), Failure> {
         let get = || {
             let request = self.client.get(self.url(&format!("manifests/{target}"))?);
             Ok(request.header(header::ACCEPT, MANIFEST_TYPES.join(", ")))
         };
-        let (media_type, bytes) = retry(self.say, async || {
+        retry(self.say, async || {
             let answer = self.request(get).await?;
             let media_type = answer.headers().get(header::CONTENT_TYPE);
             let media_type = media_type.and_then(|name| name.to_str().ok()).unwrap_or_default();
@@ -192,11 +251,6 @@ impl Registry {
             Ok((media_type, read_document(answer, DOCUMENT_LIMIT).await?))
         })
         .await
-        .map_err(|failure| self.explain(&format!("send {what}"), failure))?;
-        if target.contains(':') {
-            check_digest(what, target, &bytes)?;
-        }
-        Ok((media_type, bytes))
     }
 
     async fn load_config(&self, descriptor: &Descriptor) -> Result<Blob, OciError> {
@@ -205,7 +259,7 @@ impl Registry {
         Ok(Blob { digest, size: bytes.len() as u64, content: Content::Bytes(bytes) })
     }
 
-    async fn config_bytes(&self, descriptor: &Descriptor) -> Result<Vec<u8>, OciError> {
+    pub(super) async fn config_bytes(&self, descriptor: &Descriptor) -> Result<Vec<u8>, OciError> {
         let digest = descriptor.digest().to_string();
         let what = format!("config {digest}");
         OciError::check_document_size(&what, descriptor.size())?;
@@ -270,7 +324,7 @@ impl Registry {
     }
 
     /// A digest wins over a tag, as everywhere.
-    fn target(&self) -> &str {
+    pub(super) fn target(&self) -> &str {
         self.image.digest().or(self.image.tag()).unwrap_or("latest")
     }
 
@@ -380,7 +434,7 @@ impl Registry {
     }
 
     /// An address below the repository; without a path the one of the registry as a whole.
-    fn url(&self, path: &str) -> Result<Url, Failure> {
+    pub(super) fn url(&self, path: &str) -> Result<Url, Failure> {
         let (scheme, host) = (self.scheme.name(), self.image.resolve_registry());
         let url = match path {
             "" => format!("{scheme}://{host}/v2/"),
@@ -391,7 +445,7 @@ impl Registry {
     }
 
     /// Sends a request with what we are allowed to say of ourselves, and meets a challenge of the registry's own once.
-    async fn request(
+    pub(super) async fn request(
         &self,
         make: impl Fn() -> Result<RequestBuilder, Failure>,
     ) -> Result<Response, Failure> {
@@ -441,7 +495,8 @@ impl Registry {
         let ask = async |scopes: &[String]| {
             login::answer(&self.client, &self.credentials.login, challenge, scopes).await
         };
-        let mut scopes = vec![format!("repository:{}:pull,push", self.image.repository())];
+        let actions = self.access.actions();
+        let mut scopes = vec![format!("repository:{}:{actions}", self.image.repository())];
         scopes.extend(lock(&self.bases).iter().map(|base| format!("repository:{base}:pull")));
         let authorization = match ask(&scopes).await {
             // Some refuse the whole for the part that we can do without.
@@ -484,16 +539,37 @@ impl Registry {
         })
     }
 
-    fn explain(&self, action: &str, failure: Failure) -> OciError {
+    pub(super) fn image(&self) -> &Reference {
+        &self.image
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn say(&self) -> Say {
+        self.say
+    }
+
+    /// Whether these bytes have the digest that the reference names, if it does.
+    pub(super) fn check_target(&self, bytes: &[u8]) -> Result<(), OciError> {
+        match self.image.digest() {
+            Some(digest) => check_digest(&format!("manifest {digest}"), digest, bytes),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn explain(&self, action: &str, failure: Failure) -> OciError {
         let registry = self.image.resolve_registry().to_owned();
         let (image, action) = (self.image.to_string(), action.to_owned());
         let may_pass = failure.may_pass();
         match failure {
             Failure::Answer { status: 401 | 403, text: answer, .. } => {
-                OciError::Denied { registry, image, action, answer }
+                OciError::Denied { registry, image, action, answer, secret: self.access.secret() }
             }
             Failure::Anonymous => {
-                OciError::Denied { registry, image, action, answer: failure.to_string() }
+                let (answer, secret) = (failure.to_string(), self.access.secret());
+                OciError::Denied { registry, image, action, answer, secret }
             }
             Failure::Answer { text: answer, .. } | Failure::Nonsense(answer) => {
                 OciError::Answer { registry, image, action, answer, may_pass }

@@ -4,14 +4,13 @@
 //! Invariant: equal images give equal files.
 
 use std::collections::BTreeSet;
-use std::env::consts::ARCH;
 use std::fs::{File, Permissions};
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use oci_spec::distribution::Reference;
-use oci_spec::image::{Arch, Descriptor, ImageIndex, ImageManifest, Os};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, Os};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -150,12 +149,7 @@ fn docker_entry(manifest: &Manifest, image: &Reference) -> Result<Option<Value>,
 fn for_this_machine(manifest: &Manifest) -> Result<Option<&Manifest>, OciError> {
     let what = format!("manifest {}", manifest.digest());
     let document: ImageIndex = parse(&manifest.bytes, &what)?;
-    let architecture = match ARCH {
-        "x86_64" => Arch::Amd64,
-        "aarch64" => Arch::ARM64,
-        "powerpc64" => Arch::PowerPC64le,
-        other => other.into(),
-    };
+    let architecture = super::platform::of_this_machine();
     let fits = |entry: &&Descriptor| {
         let platform = entry.platform().as_ref();
         platform.is_some_and(|platform| {

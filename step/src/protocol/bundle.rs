@@ -2,8 +2,11 @@
 
 use super::args::Args;
 
+/// How long an image is waited for, in seconds: about as long as `waiter` waits for an upload.
+pub const DEFAULT_WAIT: u64 = 60;
+
 /// Which image to unpack and where to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct BundleCommand {
     /// Reference of the image that holds the source
     #[arg(long, default_value = "", allow_hyphen_values = true)]
@@ -26,6 +29,9 @@ pub struct BundleCommand {
     /// List what was fetched
     #[arg(long)]
     pub show_listing: bool,
+    /// How long to wait for an image that is not there yet
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_WAIT)]
+    pub wait: u64,
 }
 
 impl BundleCommand {
@@ -39,6 +45,7 @@ impl BundleCommand {
             .optional("secret-path", self.secret_path.as_deref())
             .switch("prune", self.prune)
             .switch("show-listing", self.show_listing)
+            .optional("wait", (self.wait != DEFAULT_WAIT).then(|| self.wait.to_string()))
             .done()
     }
 }

@@ -16,13 +16,15 @@ mod image;
 pub mod results;
 #[cfg(test)]
 mod round_trip;
+mod tar;
 mod waiter;
 
-pub use bundle::BundleCommand;
+pub use bundle::{BundleCommand, DEFAULT_WAIT};
 pub use gate::{Credential, GateCommand};
 pub use git::GitCommand;
 pub use hold::HoldCommand;
 pub use image::ImageCommand;
+pub use tar::TarCommand;
 pub use waiter::{DEFAULT_LOCK_FILE, WaiterAction, WaiterCommand};
 
 /// The name by which the gate knows its own program: the command of a supporting step starts with it.
@@ -73,6 +75,8 @@ pub enum StepCommand {
     Bundle(BundleCommand),
     /// Wait for source that a client uploads
     Waiter(WaiterCommand),
+    /// Unpack what a client uploads
+    Tar(TarCommand),
     /// Change and push what a strategy built
     ImageProcessing(ImageCommand),
     /// Stand for a pod on a machine without a kubelet, until SIGTERM
@@ -88,6 +92,7 @@ impl StepCommand {
             Self::Git(command) => command.to_args(),
             Self::Bundle(command) => command.to_args(),
             Self::Waiter(command) => command.to_args(),
+            Self::Tar(command) => command.to_args(),
             Self::ImageProcessing(command) => command.to_args(),
             Self::Hold(command) => command.to_args(),
         }

@@ -96,7 +96,7 @@ prop_compose! {
         result_file_image_digest in of(path()),
         result_file_source_timestamp in of(path()),
         secret_path in of(path()),
-        (prune, show_listing) in any::<(bool, bool)>(),
+        (prune, show_listing, wait) in any::<(bool, bool, u64)>(),
     ) -> BundleCommand {
         BundleCommand {
             image,
@@ -106,6 +106,7 @@ prop_compose! {
             secret_path,
             prune,
             show_listing,
+            wait,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// What happens to one connection on its way to the registry.
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Answered here, without the registry.
     Answer(&'static str),
     /// Cut, once a client has sent so many bytes.
@@ -17,7 +17,7 @@ pub(super) enum Fault {
 }
 
 /// Passes connections on to a registry without TLS, but first lives through its faults, one after another.
-pub(super) fn in_front_of(registry: u16, faults: Vec<Fault>) -> u16 {
+pub(crate) fn in_front_of(registry: u16, faults: Vec<Fault>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let faults = Arc::new(Mutex::new(VecDeque::from(faults)));
@@ -114,7 +114,7 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<String> {
 }
 
 /// The value of a header in the head of a request.
-pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().skip(1).take_while(|line| !line.is_empty()).find_map(|line| {
         let (found, value) = line.split_once(':')?;
         found.eq_ignore_ascii_case(name).then_some(value.trim())
@@ -122,13 +122,13 @@ pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// A server without TLS that answers each request by a function and remembers what it was asked.
-pub(super) struct Server {
-    pub(super) port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    pub(super) fn start(answer: impl Fn(u16, &str) -> String + Send + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(u16, &str) -> String + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -150,18 +150,18 @@ impl Server {
     }
 
     /// The requests whose first line starts so.
-    pub(super) fn requests(&self, start: &str) -> Vec<String> {
+    pub(crate) fn requests(&self, start: &str) -> Vec<String> {
         let requests = self.requests.lock().unwrap();
         requests.iter().filter(|request| request.starts_with(start)).cloned().collect()
     }
 }
 
 /// An answer without a body.
-pub(super) fn answer(status: &str, headers: &[(&str, &str)]) -> String {
+pub(crate) fn answer(status: &str, headers: &[(&str, &str)]) -> String {
     answer_with(status, headers, "")
 }
 
-pub(super) fn answer_with(status: &str, headers: &[(&str, &str)], body: &str) -> String {
+pub(crate) fn answer_with(status: &str, headers: &[(&str, &str)], body: &str) -> String {
     let mut lines = vec![
         format!("HTTP/1.1 {status}"),
         "Connection: close".to_owned(),
@@ -172,7 +172,7 @@ pub(super) fn answer_with(status: &str, headers: &[(&str, &str)], body: &str) ->
 }
 
 /// Passes connections on byte by byte, but ends the first one at once.
-pub(super) fn away_for_a_moment(target: u16) -> u16 {
+pub(crate) fn away_for_a_moment(target: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
@@ -197,7 +197,7 @@ fn join(mut client: TcpStream, mut server: TcpStream) {
 }
 
 /// A proxy that leads every tunnel to one port of this machine; returns its own port and what it is asked for.
-pub(super) fn proxy_to(target: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
+pub(crate) fn proxy_to(target: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let asked = Arc::new(Mutex::new(Vec::new()));

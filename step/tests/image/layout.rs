@@ -7,30 +7,30 @@ use serde_json::{Value, json};
 
 use super::tools::{run, sha256};
 
-pub(super) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
-pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// A layout that is being written.
-pub(super) struct Layout(pub(super) PathBuf);
+pub(crate) struct Layout(pub(crate) PathBuf);
 
 impl Layout {
-    pub(super) fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
         fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
         Self(dir.to_owned())
     }
 
     /// The descriptor of some bytes, which are a blob from now on.
-    pub(super) fn blob(&self, media_type: &str, bytes: &[u8]) -> Value {
+    pub(crate) fn blob(&self, media_type: &str, bytes: &[u8]) -> Value {
         let file = self.0.join("new");
         fs::write(&file, bytes).unwrap();
         self.file(media_type, &file)
     }
 
     /// The same for a file, which is moved.
-    pub(super) fn file(&self, media_type: &str, file: &Path) -> Value {
+    pub(crate) fn file(&self, media_type: &str, file: &Path) -> Value {
         let hex = sha256(file);
         let size = fs::metadata(file).unwrap().len();
         fs::rename(file, self.0.join("blobs/sha256").join(&hex)).unwrap();
@@ -38,7 +38,7 @@ impl Layout {
     }
 
     /// An image with layers of one file each, and its descriptor; unusual spacing shows whether bytes are kept.
-    pub(super) fn image(&self, architecture: &str, files: &[(&str, &[u8])]) -> Value {
+    pub(crate) fn image(&self, architecture: &str, files: &[(&str, &[u8])]) -> Value {
         let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
         for (name, content) in files {
             let plain = self.0.join("layer");
@@ -50,7 +50,7 @@ impl Layout {
         self.image_of(architecture, &layers, &diff_ids)
     }
 
-    pub(super) fn image_of(
+    pub(crate) fn image_of(
         &self,
         architecture: &str,
         layers: &[Value],
@@ -69,7 +69,7 @@ impl Layout {
     }
 
     /// Changes a document and the descriptor that names it.
-    pub(super) fn edit(&self, descriptor: &mut Value, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn edit(&self, descriptor: &mut Value, change: impl FnOnce(&mut Value)) {
         let mut document = self.read(descriptor);
         change(&mut document);
         let media_type = descriptor["mediaType"].as_str().unwrap();
@@ -80,7 +80,7 @@ impl Layout {
     }
 
     /// Changes the config of the image that a descriptor names.
-    pub(super) fn edit_config(&self, image: &mut Value, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn edit_config(&self, image: &mut Value, change: impl FnOnce(&mut Value)) {
         self.edit(image, |manifest| self.edit(&mut manifest["config"], change));
     }
 
@@ -90,13 +90,13 @@ impl Layout {
     }
 
     /// An index over some entries, and its descriptor.
-    pub(super) fn index(&self, entries: &[Value]) -> Value {
+    pub(crate) fn index(&self, entries: &[Value]) -> Value {
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
         self.blob(INDEX, index.to_string().as_bytes())
     }
 
     /// Says what the layout holds, and returns the folder.
-    pub(super) fn finish(self, entries: &[Value]) -> PathBuf {
+    pub(crate) fn finish(self, entries: &[Value]) -> PathBuf {
         let index = json!({"schemaVersion": 2, "manifests": entries});
         fs::write(self.0.join("index.json"), index.to_string()).unwrap();
         self.0
@@ -104,7 +104,7 @@ impl Layout {
 }
 
 /// A layout with one image of two layers; folder and digest.
-pub(super) fn simple(dir: &Path) -> (PathBuf, String) {
+pub(crate) fn simple(dir: &Path) -> (PathBuf, String) {
     let layout = Layout::new(dir);
     let image = layout.image("amd64", &[("hello", b"hello\n"), ("data", &noise(300_000))]);
     let digest = image["digest"].as_str().unwrap().to_owned();
@@ -112,7 +112,7 @@ pub(super) fn simple(dir: &Path) -> (PathBuf, String) {
 }
 
 /// A tar archive with one file.
-pub(super) fn tar(name: &str, content: &[u8]) -> Vec<u8> {
+pub(crate) fn tar(name: &str, content: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
@@ -122,7 +122,7 @@ pub(super) fn tar(name: &str, content: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes that do not compress, the same ones each time.
-pub(super) fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -136,7 +136,7 @@ pub(super) fn noise(length: usize) -> Vec<u8> {
 }
 
 /// A docker archive written entry by entry.
-pub(super) fn archive(file: &Path, entries: &[(&str, &[u8])], links: &[(&str, &str)]) {
+pub(crate) fn archive(file: &Path, entries: &[(&str, &[u8])], links: &[(&str, &str)]) {
     let mut builder = tar::Builder::new(fs::File::create(file).unwrap());
     for (name, content) in entries {
         let mut header = tar::Header::new_gnu();

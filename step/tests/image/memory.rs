@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 use tempfile::tempdir;
@@ -12,12 +12,12 @@ use super::layout::{Layout, archive};
 use super::registry::Registry;
 use super::tools::{run, sha256, step};
 
-const LIMIT: u64 = 64 << 10;
-const MIB: u64 = 1 << 20;
+pub(crate) const LIMIT: u64 = 64 << 10;
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// The most memory that the program ever had, in KiB.
-fn peak_memory(arguments: &[&str]) -> u64 {
-    let mut child = step().args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+pub(crate) fn peak_memory(program: &mut Command, arguments: &[&str]) -> u64 {
+    let mut child = program.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
     let status_file = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     let status = loop {
@@ -40,7 +40,7 @@ fn peak_memory(arguments: &[&str]) -> u64 {
 }
 
 /// A tar archive with one file of zeros, as a sparse file.
-fn large(file: &Path, size: u64) -> String {
+pub(crate) fn large(file: &Path, size: u64) -> String {
     let mut header = tar::Header::new_gnu();
     header.set_path("zeros").unwrap();
     header.set_size(size);
@@ -68,7 +68,7 @@ fn layout(dir: &Path, size: u64, packer: Option<&str>) -> PathBuf {
 }
 
 fn check(what: &str, arguments: &[&str]) {
-    let peak = peak_memory(arguments);
+    let peak = peak_memory(&mut step(), arguments);
     println!("{what}: peak {peak} KiB");
     assert!(peak < LIMIT, "{what}: {peak} KiB");
 }

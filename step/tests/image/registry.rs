@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use super::tools::run;
 
-pub(super) const USER: &str = "somebody";
-pub(super) const PASSWORD: &str = "p4ss:word with spaces";
+pub(crate) const USER: &str = "somebody";
+pub(crate) const PASSWORD: &str = "p4ss:word with spaces";
 
 /// `ROOT` is its own folder.
 const BASE: &str = "version: 0.1
@@ -28,30 +28,32 @@ http:
 
 /// What kind of registry it is.
 #[derive(Default)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// Wants [`USER`] and [`PASSWORD`].
-    pub(super) password: bool,
+    pub(crate) password: bool,
     /// Has a certificate of its own CA for 127.0.0.1 and localhost.
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
     /// Has a certificate that nobody but itself has signed.
-    pub(super) self_signed: bool,
+    pub(crate) self_signed: bool,
+    /// Deletes what it is asked to.
+    pub(crate) deletes: bool,
     /// More lines below `http:`.
-    pub(super) http: &'static str,
+    pub(crate) http: &'static str,
     /// More lines at the end.
-    pub(super) more: &'static str,
+    pub(crate) more: &'static str,
 }
 
 /// Ends with its handle.
-pub(super) struct Registry {
-    pub(super) port: u16,
-    pub(super) dir: TempDir,
+pub(crate) struct Registry {
+    pub(crate) port: u16,
+    pub(crate) dir: TempDir,
     child: Child,
     log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Registry {
-    pub(super) fn start(options: &Options) -> Self {
+    pub(crate) fn start(options: &Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.yml");
         fs::write(&config, configuration(&dir, options)).unwrap();
@@ -59,6 +61,7 @@ impl Registry {
             .arg("serve")
             .arg(&config)
             .env("OTEL_TRACES_EXPORTER", "none")
+            .env("REGISTRY_STORAGE_DELETE_ENABLED", options.deletes.to_string())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -88,21 +91,21 @@ impl Registry {
     }
 
     /// A registry for everybody, without TLS.
-    pub(super) fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self::start(&Options::default())
     }
 
-    pub(super) fn image(&self, name: &str) -> String {
+    pub(crate) fn image(&self, name: &str) -> String {
         format!("127.0.0.1:{}/{name}", self.port)
     }
 
     /// The certificate to trust.
-    pub(super) fn ca(&self) -> PathBuf {
+    pub(crate) fn ca(&self) -> PathBuf {
         self.dir.path().join("ca.crt")
     }
 
     /// Checks how often it answered so to a method below a path; it writes that down a little after the answer.
-    pub(super) fn answered(&self, expected: usize, method: &str, path: &str, status: u16) {
+    pub(crate) fn answered(&self, expected: usize, method: &str, path: &str, status: u16) {
         let fields = [
             "msg=\"response completed".to_owned(),
             format!("http.request.method={method} "),
@@ -126,7 +129,7 @@ impl Registry {
     }
 
     /// Everything that it logged, after it has ended.
-    pub(super) fn log(mut self) -> String {
+    pub(crate) fn log(mut self) -> String {
         self.end();
         self.log.lock().unwrap().clone()
     }

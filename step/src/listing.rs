@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The environment variable counts, where it is set, and the flag otherwise.
-pub(super) fn is_wanted(variable: Option<&OsStr>, flag: bool) -> bool {
+pub(crate) fn is_wanted(variable: Option<&OsStr>, flag: bool) -> bool {
     match variable {
         Some(value) => ["1", "t", "T", "true", "True", "TRUE"].iter().any(|yes| value == *yes),
         None => flag,
@@ -15,7 +15,7 @@ pub(super) fn is_wanted(variable: Option<&OsStr>, flag: bool) -> bool {
 }
 
 /// Prints mode, links, owner, size and path of everything below the folder; a failure is told, not returned.
-pub(super) fn print(folder: &Path) {
+pub(crate) fn print(folder: &Path) {
     let mut lines = Vec::new();
     if let Err(error) = list(folder, folder, &mut lines) {
         lines.push(format!("listing {} ends here: {error}", folder.display()));
