@@ -1,6 +1,7 @@
 //! The command line: flags and environment in, one verb run, one exit code out.
 
 mod check;
+mod cluster_arguments;
 pub mod console;
 mod controller;
 mod controller_settings;
@@ -10,9 +11,11 @@ mod exit;
 mod explain;
 mod install;
 mod log;
+mod logs;
 mod plan;
 mod render;
 mod run;
+mod teller;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -49,6 +52,9 @@ enum Verb {
     /// Say what is wrong with objects, and what may be
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArguments),
+    /// Show what the steps of a BuildRun on a cluster print, and what became of it
+    #[command(after_help = logs::EXAMPLES)]
+    Logs(logs::LogsArguments),
     /// Run BuildRuns on a cluster
     #[command(version, after_help = controller::NOTES)]
     Controller(Box<controller::ControllerArguments>),
@@ -110,13 +116,17 @@ fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Render(arguments) => render::render(&arguments),
         Verb::Explain(arguments) => explain::explain(&arguments),
         Verb::Check(arguments) => check::check(&arguments),
+        Verb::Logs(arguments) => logs::logs(&arguments),
         Verb::Controller(arguments) => controller::controller(&arguments),
         Verb::Install(arguments) => install::install(&arguments),
         Verb::Crds { dir } => crds::crds(dir.as_deref()),
     };
     outcome.unwrap_or_else(|error| {
         complain(&format!("error: {}", Chain(&error)));
-        Exit::Environment
+        match error {
+            Error::Cluster(ClusterError::NoStep { .. }) => Exit::Usage,
+            _ => Exit::Environment,
+        }
     })
 }
 

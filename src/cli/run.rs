@@ -21,7 +21,7 @@ use crate::local::{
     self, Commands, Engine, Happening, Lease, LocalError, Missing, Note, Play, Played, Stop,
 };
 use crate::plan::{DEFAULT_NAMESPACE, Settings, expand, output_image, validate};
-use crate::view::run::{Ending, built_image, no_engine_hint};
+use crate::view::run::{Ending, Place, built_image, no_engine_hint};
 
 pub use crate::view::run::EXAMPLES;
 
@@ -243,7 +243,12 @@ fn ended(
 ) -> Result<Exit, Error> {
     let status = &played.verdict.status;
     let loaded = arguments.load;
-    console.finish(&Ending { status, pod: &played.pod, image, loaded, kept });
+    console.finish(&Ending {
+        status,
+        pod: &played.pod,
+        image,
+        place: Place::Here { loaded, kept },
+    });
     if let Some(format) = arguments.output {
         buildrun.status = Some(status.clone());
         let ended = json!({ "buildrun": buildrun, "pod": played.pod });

@@ -24,6 +24,17 @@ pub enum ClusterError {
     /// The way to it cannot be used.
     #[error("cannot make a client of the API server")]
     Connect(#[source] kube::Error),
+    /// Nobody answers for a user's cluster.
+    #[error(
+        "the cluster at {server} does not answer; see that it runs and that the kubeconfig means it (--kubeconfig, --context)"
+    )]
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// What happened on the way.
+        #[source]
+        source: kube::Error,
+    },
     /// The API server does not do what it was asked for.
     #[error("the API server does not {what}: {} ({})", .response.message, .response.code)]
     Refused {
@@ -40,6 +51,28 @@ pub enum ClusterError {
         /// What happened on the way.
         #[source]
         source: kube::Error,
+    },
+    /// An object that somebody named and that is not there.
+    #[error(
+        "there is no {kind} {name} in namespace {namespace}; -n names another namespace, --context another cluster"
+    )]
+    NotFound {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Where it was looked for.
+        namespace: String,
+    },
+    /// A step that somebody named and that the run does not have.
+    #[error("BuildRun {run} has no step {step}; it has {}", known.join(", "))]
+    NoStep {
+        /// The name.
+        step: String,
+        /// The run.
+        run: String,
+        /// The steps that it has.
+        known: Vec<String>,
     },
     /// An object that our types cannot read.
     #[error("{kind} {name} cannot be read: {message}")]
@@ -83,6 +116,14 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
+    /// What the API server, or nobody, said when it was asked for something.
+    pub(super) fn of(what: String, source: kube::Error) -> Self {
+        match source {
+            kube::Error::Api(response) => Self::Refused { what, response },
+            source => Self::Request { what, source },
+        }
+    }
+
     /// What the API server said, where it answered.
     pub fn response(&self) -> Option<&Status> {
         match self {
@@ -120,9 +161,6 @@ pub(super) trait Asked<T> {
 
 impl<T> Asked<T> for Result<T, kube::Error> {
     fn asked(self, what: impl FnOnce() -> String) -> Result<T, ClusterError> {
-        self.map_err(|source| match source {
-            kube::Error::Api(response) => ClusterError::Refused { what: what(), response },
-            source => ClusterError::Request { what: what(), source },
-        })
+        self.map_err(|source| ClusterError::of(what(), source))
     }
 }

@@ -6,6 +6,7 @@
 mod arrivals;
 mod build;
 mod build_run;
+pub mod client;
 mod context;
 mod disruptions;
 mod error;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::screen::Screen;
 use super::*;
 use crate::api::BuildRunStatus;
+use crate::view::run::Place;
 
 /// What a console has written so far.
 #[derive(Debug, Clone, Default)]
@@ -115,8 +116,7 @@ fn finish(mut console: Console<Recorder>) {
             status: &status,
             pod: &Pod::default(),
             image: "example.com/app:1",
-            loaded: false,
-            kept: None,
+            place: Place::Here { loaded: false, kept: None },
         },
         at(99),
     );

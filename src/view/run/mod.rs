@@ -1,10 +1,11 @@
-//! What people see of a run on this machine: log lines, live lines, a table of steps, what became of it all.
+//! What people see of a run: log lines, live lines, a table of steps, what became of it all.
 //!
 //! Invariant: nothing that a step printed or reported moves the cursor of a terminal or changes its settings.
 
 mod hint;
 mod live;
 mod log;
+mod next_on_cluster;
 mod report;
 mod steps;
 mod units;
@@ -14,7 +15,7 @@ use anstyle::Style;
 pub use hint::{EXAMPLES, no_engine_hint};
 pub use live::{LiveLine, live};
 pub use log::Log;
-pub use report::{Ending, built_image, summary, table};
+pub use report::{Ending, Place, built_image, summary, table};
 pub use steps::{Pull, Pulls, Standing, StepRow, announcements, other_pulls, step_name, steps};
 pub use units::{bytes, duration};
 

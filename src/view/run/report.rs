@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anstyle::{AnsiColor, Style};
 use k8s_openapi::api::core::v1::Pod;
 
+use super::next_on_cluster::next_on_cluster;
 use super::{Standing, StepRow, bytes, duration, paint};
 use crate::api::{BuildRunStatus, FALSE, OutputStatus, SourceStatus, TRUE, reasons};
 use crate::plan::DEFAULT_IMAGE;
@@ -19,10 +20,27 @@ pub struct Ending<'a> {
     pub pod: &'a Pod,
     /// The image that the Build names.
     pub image: &'a str,
-    /// It is in the engine and not in its registry.
-    pub loaded: bool,
-    /// Label of the containers and volumes that were kept, such as `slipway.dev/run=ID`.
-    pub kept: Option<&'a str>,
+    /// Where it ran.
+    pub place: Place<'a>,
+}
+
+/// Where a run has run.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// On this machine.
+    Here {
+        /// The image is in the engine and not in its registry.
+        loaded: bool,
+        /// Label of the containers and volumes that were kept, such as `slipway.dev/run=ID`.
+        kept: Option<&'a str>,
+    },
+    /// On a cluster.
+    Cluster {
+        /// Name of the run.
+        run: &'a str,
+        /// Its namespace.
+        namespace: &'a str,
+    },
 }
 
 /// One line a step, under a heading.
@@ -112,7 +130,8 @@ pub fn summary(ending: &Ending<'_>, colour: bool) -> String {
     if built {
         let took = took.map(|took| format!(" in {took}")).unwrap_or_default();
         let heading = paint("built", AnsiColor::Green.on_default().bold(), colour);
-        let loaded = if ending.loaded { " and loaded it into the engine" } else { "" };
+        let is_loaded = matches!(ending.place, Place::Here { loaded: true, .. });
+        let loaded = if is_loaded { " and loaded it into the engine" } else { "" };
         text.plain(&format!("{heading} {}{loaded}{took}", one_line(ending.image)));
     } else {
         let took = took.map(|took| format!(" after {took}")).unwrap_or_default();
@@ -123,11 +142,15 @@ pub fn summary(ending: &Ending<'_>, colour: bool) -> String {
     source(&mut text, status.source.as_ref());
     output(&mut text, status.output.as_ref(), built);
     if !built {
-        for line in next(ending) {
+        let lines = match ending.place {
+            Place::Here { kept, .. } => next(ending, kept.is_some()),
+            Place::Cluster { run, namespace } => next_on_cluster(status, run, namespace),
+        };
+        for line in lines {
             text.field("next", &line);
         }
     }
-    if let Some(label) = ending.kept {
+    if let Place::Here { kept: Some(label), .. } = ending.place {
         text.field("kept", &kept(label));
     }
     text.text
@@ -222,7 +245,7 @@ fn output(text: &mut Lines, output: Option<&OutputStatus>, built: bool) {
 const SEVERITIES: [&str; 5] = ["critical", "high", "medium", "low", "unknown"];
 
 /// What to do about a failure.
-fn next(ending: &Ending<'_>) -> Vec<String> {
+fn next(ending: &Ending<'_>, is_kept: bool) -> Vec<String> {
     let status = ending.status;
     let Some(condition) = status.succeeded().filter(|condition| condition.status == FALSE) else {
         return vec!["run it again; it was interrupted before its end".into()];
@@ -267,7 +290,7 @@ fn next(ending: &Ending<'_>) -> Vec<String> {
         _ => vec![format!("read the lines of [{step}] above")],
     };
     lines.push("slipway explain -f FILE tells as whom and with what rights each step runs".into());
-    if ending.kept.is_none() {
+    if !is_kept {
         lines.push("slipway run --keep leaves the containers and volumes to look into".into());
     }
     lines
@@ -380,7 +403,8 @@ mod tests {
     }
 
     fn text_of(status: &BuildRunStatus, pod: &Pod, kept: Option<&str>) -> String {
-        summary(&Ending { status, pod, image: "example.com/app:1", loaded: false, kept }, false)
+        let place = Place::Here { loaded: false, kept };
+        summary(&Ending { status, pod, image: "example.com/app:1", place }, false)
     }
 
     #[test]

@@ -1,0 +1,145 @@
+//! What a run on a cluster tells: its lines to standard output, all else to standard error.
+//!
+//! Invariant: standard output gets nothing but what containers printed.
+//! Invariant: a reader of standard output that went away ends the telling, and no build.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IsTerminal as _, Write as _};
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
+
+use super::console::Manner;
+use super::{Error, Exit, complain};
+use crate::api::BuildRun;
+use crate::cluster::client::{Cluster, Ended, News};
+use crate::view::one_line;
+use crate::view::run::{
+    Ending, Log, Output, Place, Pulls, Standing, announcements, steps, summary, table,
+};
+
+/// News that may wait for the reader.
+const WAITING: usize = 256;
+
+/// Tells what comes on a thread of its own, until nobody sends any more.
+pub fn tell(follows: bool) -> (Sender<News>, JoinHandle<()>) {
+    let (sender, news) = channel(WAITING);
+    (sender, tokio::task::spawn_blocking(move || Teller::new(follows).tell(news)))
+}
+
+struct Teller {
+    log: Log,
+    output: Output,
+    follows: bool,
+    /// How the steps of the newest pod stood.
+    told: BTreeMap<String, Standing>,
+    /// Steps and why they did not start.
+    reasons: BTreeSet<(String, String)>,
+    pod: Option<String>,
+}
+
+impl Teller {
+    fn new(follows: bool) -> Self {
+        let colour = Manner::of_stderr().output.colour;
+        let terminal = std::io::stdout().is_terminal();
+        let output = Output { terminal, colour: colour && terminal };
+        let log = Log::of(&Pod::default(), output);
+        Self { log, output, follows, told: BTreeMap::new(), reasons: BTreeSet::new(), pod: None }
+    }
+
+    fn tell(mut self, mut news: Receiver<News>) {
+        while let Some(news) = news.blocking_recv() {
+            match news {
+                News::Note(note) => complain(&format!("note: {}", one_line(&note))),
+                News::Line { container, text } => {
+                    let line = self.log.line(&container, &text);
+                    let mut stdout = std::io::stdout().lock();
+                    if stdout.write_all(&line).and_then(|()| stdout.flush()).is_err() {
+                        return;
+                    }
+                }
+                News::Pod(pod) => self.pod(&pod),
+            }
+        }
+    }
+
+    fn pod(&mut self, pod: &Pod) {
+        if self.pod != pod.metadata.name {
+            self.pod.clone_from(&pod.metadata.name);
+            self.log = Log::of(pod, self.output);
+            self.told.clear();
+        }
+        if !self.follows {
+            return;
+        }
+        for row in steps(pod, &Pulls::new(), Timestamp::now()) {
+            let nothing = Standing::Waiting { reason: None };
+            let before = self.told.get(&row.name).unwrap_or(&nothing);
+            for line in announcements(before, &row) {
+                complain(&line);
+            }
+            if let Standing::Waiting { reason: Some(reason) } = &row.standing
+                && self.reasons.insert((row.name.clone(), reason.clone()))
+            {
+                complain(&format!("{}: not started: {reason}", row.name));
+            }
+            self.told.insert(row.name, row.standing);
+        }
+    }
+}
+
+/// Tells what became of a run, and how to exit.
+pub fn end(cluster: &Cluster, ended: &Ended) -> Exit {
+    let run = &ended.run;
+    let name = run.metadata.name.as_deref().unwrap_or_default();
+    let status = run.status.clone().unwrap_or_default();
+    let colour = Manner::of_stderr().output.colour;
+    if ended.is_deleted && !run.is_done() {
+        complain(&format!("error: BuildRun {name} was deleted before it ended"));
+        return Exit::Failed;
+    }
+    if !run.is_done() {
+        let said = status
+            .succeeded()
+            .map_or("the controller has not looked at it yet".into(), |condition| {
+                format!("{}: {}", condition.reason, condition.message)
+            });
+        complain(&format!("BuildRun {name} has not ended: {}", one_line(&said)));
+        return Exit::Done;
+    }
+    let none = Pod::default();
+    let pod = ended.pod.as_ref().unwrap_or(&none);
+    let place = Place::Cluster { run: name, namespace: &cluster.namespace };
+    let image = image(run).unwrap_or_default();
+    let ending = Ending { status: &status, pod, image, place };
+    let rows = steps(pod, &Pulls::new(), Timestamp::now());
+    if ended.pod.is_none() && status.start_time.is_some() {
+        complain("note: the pod of the run has gone, and its log with it");
+    }
+    let parts = [table(&rows, colour), summary(&ending, colour)];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    complain(format!("\n{}", parts.join("\n")).trim_end());
+    if status.has_succeeded() {
+        Exit::Done
+    } else if status.start_time.is_none() && !run.spec.is_canceled() {
+        // It never had a pod.
+        Exit::Refused
+    } else {
+        Exit::Failed
+    }
+}
+
+/// The image that a run makes, as it is known since its start.
+fn image(run: &BuildRun) -> Option<&str> {
+    let own = run.spec.output.as_ref();
+    let built = run.status.as_ref().and_then(|status| status.build_spec.as_ref());
+    let output = own.or(built.map(|build| &build.output))?;
+    Some(&output.image)
+}
+
+/// Waits until all is told.
+pub async fn told(teller: JoinHandle<()>) -> Result<(), Error> {
+    teller.await.map_err(|error| Error::Runtime(error.into()))
+}
