@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod local;
 pub mod plan;
 pub mod view;
+pub mod working_copy;
 
 /// An error with what led to it, in one line. A cause that the error before it repeats is left out.
 #[derive(Debug)]

@@ -14,18 +14,41 @@ use std::path::{Path, PathBuf};
 use scan::{NamedPath, Source, tokens};
 
 /// What each room may use of ours. A room that is not in here does not exist.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("slipway::api", &[]),
     ("slipway::plan", &["slipway::api", "slipway_step::protocol"]),
-    ("slipway::cluster", &["slipway::plan", "slipway::api", "slipway_step::oci"]),
+    (
+        "slipway::cluster",
+        &[
+            "slipway::plan",
+            "slipway::api",
+            "slipway::working_copy",
+            "slipway_step::oci",
+            "slipway_step::protocol",
+        ],
+    ),
     (
         "slipway::local",
-        &["slipway::plan", "slipway::api", "slipway_step::oci", "slipway_step::protocol"],
+        &[
+            "slipway::plan",
+            "slipway::api",
+            "slipway::working_copy",
+            "slipway_step::oci",
+            "slipway_step::protocol",
+        ],
     ),
+    ("slipway::working_copy", &[]),
     ("slipway::view", &["slipway::plan", "slipway::api"]),
     (
         "slipway::cli",
-        &["slipway::view", "slipway::local", "slipway::cluster", "slipway::plan", "slipway::api"],
+        &[
+            "slipway::view",
+            "slipway::local",
+            "slipway::cluster",
+            "slipway::working_copy",
+            "slipway::plan",
+            "slipway::api",
+        ],
     ),
     ("slipway::main", &["slipway::cli"]),
     ("slipway_step::protocol", &[]),

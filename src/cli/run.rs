@@ -22,6 +22,7 @@ use crate::local::{
 };
 use crate::plan::{DEFAULT_NAMESPACE, Settings, expand, output_image, validate};
 use crate::view::run::{Ending, Place, built_image, no_engine_hint};
+use crate::working_copy;
 
 pub use crate::view::run::EXAMPLES;
 
@@ -166,8 +167,8 @@ fn set_up(
         if !directory.is_dir() {
             problems.push(format!("--source {}: is no directory", directory.display()));
         }
-        let faults = local::ignore_faults(directory).into_iter();
-        problems.extend(faults.map(|fault| Chain(&fault).to_string()));
+        let faults = working_copy::ignore_faults(directory).into_iter();
+        problems.extend(faults.map(|fault| format!("--source: {}", Chain(&fault))));
         local::take_working_copy(files, buildrun);
     }
     problems

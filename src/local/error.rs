@@ -2,7 +2,7 @@
 
 use bollard::errors::Error as EngineError;
 
-use super::source_archive::SourceError;
+use crate::working_copy::SourceError;
 
 /// What keeps this machine from running a pod.
 #[derive(Debug, thiserror::Error)]

@@ -27,7 +27,6 @@ mod read;
 mod sandbox;
 mod secret_directory;
 mod security;
-mod source_archive;
 mod upload;
 mod volume_files;
 
@@ -44,4 +43,3 @@ pub use play::{Play, Played, Stop, play};
 pub use pulls::fetch_images;
 pub use read::{Document, ReadError, read};
 pub use secret_directory::{SecretError, secret_argument, secret_from_directory};
-pub use source_archive::ignore_faults;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: both are streamed; memory does not grow with them.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, unfold};
 use slipway_step::protocol::{BIN_PATH, WAITER_LOCK_FILE};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Receiver, channel};
 
 use super::engine::Engine;
 use super::error::{Asked as _, LocalError, is_absent, status_code};
 use super::sandbox::Sandbox;
-use super::source_archive::{SourceError, source_archive};
+use crate::working_copy::{self, Pieces};
 
 /// Container of the step that waits for an upload.
 pub const STEP: &str = "step-source-local";
@@ -39,20 +39,12 @@ pub async fn source(
 ) -> Result<Vec<PathBuf>, LocalError> {
     let id = |id: Option<i64>| id.and_then(|id| id.try_into().ok()).unwrap_or(0);
     let (uid, gid) = (id(owner.0), id(owner.1));
-    let (sender, receiver) = channel(PIECES);
-    let path = directory.to_owned();
-    let archive = tokio::task::spawn_blocking(move || {
-        let mut writer = io::BufWriter::with_capacity(PIECE, Pieces { sender });
-        let left_out = source_archive(&path, uid, gid, &mut writer)?;
-        writer.flush().map_err(SourceError::Write)?;
-        Ok(left_out)
-    });
+    let (receiver, packing) = working_copy::stream(directory, uid, gid);
     let body = bollard::body_stream(received(receiver));
     let options = UploadToContainerOptionsBuilder::new().path(target).build();
     let sent = engine.docker.upload_to_container(&sandbox.id, Some(options), body).await;
     // What could not be read says more than that the archive broke off.
-    let archived = archive.await.unwrap_or_else(|error| Err(SourceError::Write(error.into())));
-    let left_out = archived.map_err(LocalError::Source)?;
+    let left_out = packing.end().await.map_err(LocalError::Source)?;
     sent.asked(|| format!("take the source {}", directory.display()))?;
     Ok(left_out)
 }
@@ -126,23 +118,6 @@ pub async fn load(engine: &Engine, sandbox: &Sandbox, path: &str) -> Result<(), 
     downloaded.asked(|| "read the image from its volume".into())?;
     unpacked.map_err(failed)?;
     imported.asked(|| "load the image".into())
-}
-
-/// Writes into a channel; fails once nobody reads any more.
-struct Pieces {
-    sender: Sender<Bytes>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.sender.blocking_send(Bytes::copy_from_slice(bytes));
-        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Reads from a channel.

@@ -53,6 +53,7 @@ pub use loaded::{
     DEFAULT_NAMESPACE, ImageCommand, Loaded, NamespaceFacts, Presence, Roots, SecretFacts,
 };
 pub use observe::{CANCELED, Event, NODE_TIME, Next, Seen, Verdict, observe};
+pub use params::SOURCE_ROOT;
 pub use pod::{Expansion, SOURCE_VOLUME, TOKEN_VOLUME, expand};
 pub use pod_refusal::PodRefusal;
 pub use references::{GENERATED_ACCOUNT, References, references};

@@ -1,10 +1,12 @@
-//! The user's working copy as a tar stream, for a run that takes its source from this machine.
+//! The user's working copy as a tar stream, for a run that takes its source from this machine: here, or on a cluster.
 //!
 //! Invariant: memory does not grow with the working copy or its files.
 //! Invariant: nothing outside the directory is read: links are packed as links.
 //!
 //! Everything goes along, also `.git` and what starts with a dot, except what a `.shpignore` names: that is the file by which `shp`
 //! leaves things out. A `.gitignore` has no say, because builds may well need what is not committed.
+
+mod stream;
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Write};
@@ -14,22 +16,27 @@ use std::path::{Path, PathBuf};
 use ignore::{DirEntry, Walk, WalkBuilder};
 use tar::{Builder, EntryType, Header};
 
+pub use stream::{Packing, Pieces, stream};
+
 /// Name of the files that say what stays here.
 const IGNORE_FILE: &str = ".shpignore";
 /// What is left of a file's mode: others may read, nobody but the owner may write.
 const MODES: u32 = 0o755;
 
+/// Bytes of a block of an archive: a header takes one, content as many as it needs.
+const BLOCK: u64 = 512;
+
 /// Why a working copy cannot be packed.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The directory is none.
-    #[error("--source {path}: is no directory")]
+    #[error("{path} is no directory")]
     NoDirectory {
         /// What was given.
         path: PathBuf,
     },
     /// The directory cannot be walked.
-    #[error("--source: cannot list {path}")]
+    #[error("cannot list {path}")]
     List {
         /// The directory.
         path: PathBuf,
@@ -38,7 +45,7 @@ pub enum SourceError {
         source: ignore::Error,
     },
     /// A file cannot be read.
-    #[error("--source: cannot read {path}; make it readable, or name it in a {IGNORE_FILE}")]
+    #[error("cannot read {path}; make it readable, or name it in a {IGNORE_FILE}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -47,15 +54,13 @@ pub enum SourceError {
         source: io::Error,
     },
     /// Somebody writes to a file while it is packed.
-    #[error(
-        "--source: {path} became shorter while it was read; run again when nobody writes to it"
-    )]
+    #[error("{path} became shorter while it was read; run again when nobody writes to it")]
     Changed {
         /// The file.
         path: PathBuf,
     },
     /// A line of an ignore file says nothing.
-    #[error("--source: {path} cannot be understood")]
+    #[error("{path} cannot be understood")]
     Ignore {
         /// The ignore file.
         path: PathBuf,
@@ -70,7 +75,7 @@ pub enum SourceError {
 
 /// Writes the working copy to `sink`, all of it owned by `uid` and `gid`, in the order of names. Returns what no archive holds: the
 /// paths of sockets, pipes and devices, which stay here. Blocks.
-pub fn source_archive(
+pub fn pack(
     directory: &Path,
     uid: u32,
     gid: u32,
@@ -119,6 +124,28 @@ pub fn source_archive(
         .flush()
         .map_err(SourceError::Write)?;
     Ok(left_out)
+}
+
+/// How much a working copy is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Files and links.
+    pub files: u64,
+    /// Bytes of the archive, nearly: long names take some more.
+    pub bytes: u64,
+}
+
+/// Looks at a working copy without reading its files; what cannot be looked at shows once it is packed.
+pub fn extent(directory: &Path) -> Extent {
+    let mut extent = Extent::default();
+    for entry in walk(directory).flatten().filter(|entry| entry.depth() > 0) {
+        let Ok(metadata) = entry.metadata() else { continue };
+        let kind = metadata.file_type();
+        extent.files += u64::from(kind.is_file() || kind.is_symlink());
+        let content = if kind.is_file() { metadata.len().div_ceil(BLOCK) } else { 0 };
+        extent.bytes += BLOCK * (1 + content);
+    }
+    extent
 }
 
 /// What is wrong with the ignore files of a working copy; whatever else is, shows once it is packed.
@@ -231,14 +258,14 @@ mod tests {
         directory
     }
 
-    fn pack(directory: &Path) -> (Vec<u8>, Vec<PathBuf>) {
+    fn packed(directory: &Path) -> (Vec<u8>, Vec<PathBuf>) {
         let mut archive = Vec::new();
-        let left_out = source_archive(directory, 1000, 2000, &mut archive).unwrap();
+        let left_out = pack(directory, 1000, 2000, &mut archive).unwrap();
         (archive, left_out)
     }
 
     fn names(directory: &Path) -> Vec<String> {
-        let (archive, _) = pack(directory);
+        let (archive, _) = packed(directory);
         let mut archive = tar::Archive::new(&archive[..]);
         let name = |entry: io::Result<tar::Entry<'_, &[u8]>>| {
             entry.unwrap().path().unwrap().display().to_string()
@@ -304,7 +331,7 @@ mod tests {
         set("shared", 0o666);
         fs::create_dir(directory.path().join("closed")).unwrap();
         set("closed", 0o500);
-        let (archive, _) = pack(directory.path());
+        let (archive, _) = packed(directory.path());
         let mut archive = tar::Archive::new(&archive[..]);
         let mut found = BTreeMap::new();
         for entry in archive.entries().unwrap() {
@@ -331,7 +358,7 @@ mod tests {
         symlink(&long, directory.path().join("long")).unwrap();
         symlink("nowhere", directory.path().join("dangling")).unwrap();
         let _socket = UnixListener::bind(directory.path().join("socket")).unwrap();
-        let (archive, left_out) = pack(directory.path());
+        let (archive, left_out) = packed(directory.path());
         assert_eq!(left_out, [Path::new("socket")]);
         let mut archive = tar::Archive::new(&archive[..]);
         let mut links = BTreeMap::new();
@@ -353,10 +380,22 @@ mod tests {
     }
 
     #[test]
+    fn the_extent_is_that_of_the_archive() {
+        let directory = directory(&[("a", "text"), ("b/c", ""), (".shpignore", "d\n"), ("d", "x")]);
+        fs::write(directory.path().join("e"), vec![0; 1025]).unwrap();
+        symlink("a", directory.path().join("link")).unwrap();
+        let found = extent(directory.path());
+        let (archive, _) = packed(directory.path());
+        // Two empty blocks end an archive.
+        let length = archive.len() as u64 - 2 * BLOCK;
+        assert_eq!(found, Extent { files: 5, bytes: length });
+    }
+
+    #[test]
     fn large_ids_fit() {
         let directory = directory(&[("a", "")]);
         let mut archive = Vec::new();
-        source_archive(directory.path(), 2_147_483_647, 3_000_000, &mut archive).unwrap();
+        pack(directory.path(), 2_147_483_647, 3_000_000, &mut archive).unwrap();
         let mut archive = tar::Archive::new(&archive[..]);
         let entry = archive.entries().unwrap().next().unwrap().unwrap();
         let ids = (entry.header().uid().unwrap(), entry.header().gid().unwrap());
@@ -375,10 +414,10 @@ mod tests {
             }
         }
         let directory = directory(&[("a", "text")]);
-        let error = source_archive(directory.path(), 0, 0, Closed).unwrap_err();
+        let error = pack(directory.path(), 0, 0, Closed).unwrap_err();
         assert!(matches!(error, SourceError::Write(_)), "{error:?}");
         let file = directory.path().join("a");
-        let error = source_archive(&file, 0, 0, io::sink()).unwrap_err();
+        let error = pack(&file, 0, 0, io::sink()).unwrap_err();
         assert!(matches!(error, SourceError::NoDirectory { .. }), "{error:?}");
     }
 
@@ -397,14 +436,14 @@ mod tests {
         }
         let directory = directory(&[("a", &"x".repeat(1 << 20))]);
         let sink = Cutting(directory.path().join("a"));
-        let error = source_archive(directory.path(), 0, 0, sink).unwrap_err();
+        let error = pack(directory.path(), 0, 0, sink).unwrap_err();
         assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
     }
 
     #[test]
     fn an_ignore_file_that_says_nothing_is_told() {
         let directory = directory(&[(".shpignore", "a{b\n"), ("x", "")]);
-        let error = source_archive(directory.path(), 0, 0, io::sink()).unwrap_err();
+        let error = pack(directory.path(), 0, 0, io::sink()).unwrap_err();
         assert!(matches!(error, SourceError::Ignore { .. }), "{error:?}");
     }
 
