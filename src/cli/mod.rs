@@ -16,6 +16,7 @@ mod plan;
 mod render;
 mod run;
 mod teller;
+mod upload;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -55,6 +56,9 @@ enum Verb {
     /// Show what the steps of a BuildRun on a cluster print, and what became of it
     #[command(after_help = logs::EXAMPLES)]
     Logs(logs::LogsArguments),
+    /// Run a Build on a cluster with a directory of this machine as its source
+    #[command(after_help = upload::EXAMPLES)]
+    Upload(upload::UploadArguments),
     /// Run BuildRuns on a cluster
     #[command(version, after_help = controller::NOTES)]
     Controller(Box<controller::ControllerArguments>),
@@ -117,6 +121,7 @@ fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Explain(arguments) => explain::explain(&arguments),
         Verb::Check(arguments) => check::check(&arguments),
         Verb::Logs(arguments) => logs::logs(&arguments),
+        Verb::Upload(arguments) => upload::upload(&arguments),
         Verb::Controller(arguments) => controller::controller(&arguments),
         Verb::Install(arguments) => install::install(&arguments),
         Verb::Crds { dir } => crds::crds(dir.as_deref()),

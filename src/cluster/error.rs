@@ -3,6 +3,7 @@
 use kube::core::Status;
 
 use crate::api::{BuildStrategy, ClusterBuildStrategy, reasons};
+use crate::working_copy::SourceError;
 
 /// What went wrong between the controller and the API server.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,26 @@ pub enum ClusterError {
         run: String,
         /// The steps that it has.
         known: Vec<String>,
+    },
+    /// A working copy that cannot be packed.
+    #[error("cannot upload the source")]
+    Source(#[source] SourceError),
+    /// The other end did not take it.
+    #[error("the source step does not unpack the upload{}: {words}", code.map(|code| format!(" (exit {code})")).unwrap_or_default())]
+    Unpack {
+        /// Of the program that unpacks it, where it started.
+        code: Option<i32>,
+        /// What it said.
+        words: String,
+    },
+    /// A connection to a program broke.
+    #[error("cannot {what}: the connection broke")]
+    Broken {
+        /// What was done.
+        what: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
     },
     /// An object that our types cannot read.
     #[error("{kind} {name} cannot be read: {message}")]

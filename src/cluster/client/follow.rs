@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::log_stream::{ContainerLog, PAUSE, Stopped};
 use super::observed::{Observed, Outage, observe, pods};
 use super::{Cluster, ClusterError};
-use crate::api::BuildRun;
+use crate::api::{BuildRun, UNKNOWN, reasons};
 
 /// After the end of a run its pod has so long to end as well.
 const LONGEST_END: Duration = Duration::from_secs(30);
@@ -67,16 +67,32 @@ pub async fn follow(
     news: &mpsc::Sender<News>,
 ) -> Result<Ended, ClusterError> {
     let observed = Observed::now(cluster, &following.run).await?;
-    let (sender, receiver) = watch::channel(observed);
-    let follower = Follower { cluster, following, news, observed: receiver };
+    follow_on(cluster, following, news, &watch::Sender::new(observed)).await
+}
+
+/// The same, from what was seen of the run, and for others who want to see what happens to it.
+pub(super) async fn follow_on(
+    cluster: &Cluster,
+    following: &Following,
+    news: &mpsc::Sender<News>,
+    sender: &watch::Sender<Observed>,
+) -> Result<Ended, ClusterError> {
+    let follower = Follower { cluster, following, news, observed: sender.subscribe() };
     if following.follow {
-        follower.until_the_end(&sender).await?;
+        follower.until_the_end(sender).await?;
     } else {
         follower.print().await?;
     }
     let observed = sender.borrow();
     let pod = observed.pods_in_order().last().map(|seen| seen.pod.clone());
     Ok(Ended { run: observed.run.clone(), is_deleted: observed.is_deleted, pod })
+}
+
+/// Why a run does not go on, where it says so.
+fn waits_for(run: &BuildRun) -> Option<String> {
+    let condition = run.succeeded().filter(|condition| condition.status == UNKNOWN)?;
+    let is_usual = condition.reason == reasons::RUNNING || condition.message == reasons::PENDING;
+    (!is_usual).then(|| format!("{}: {}", condition.reason, condition.message))
 }
 
 struct Follower<'a> {
@@ -112,6 +128,7 @@ impl Follower<'_> {
         let mut observed = self.observed.clone();
         observed.mark_changed();
         let mut known = BTreeMap::new();
+        let mut told = String::new();
         let mut logs = FuturesUnordered::new();
         // Far away until the run has ended.
         let end = tokio::time::sleep(Duration::from_hours(24 * 365));
@@ -139,6 +156,10 @@ impl Follower<'_> {
                         self.look_once_more(sender).await?;
                         end.as_mut().reset(tokio::time::Instant::now() + LONGEST_END);
                         continue;
+                    }
+                    if let Some(note) = waits_for(&now.run).filter(|note| *note != told) {
+                        drop(self.tell(News::Note(note.clone())).await);
+                        told = note;
                     }
                     for seen in now.pods_in_order() {
                         let name = seen.pod.name_any();

@@ -4,9 +4,11 @@
 //! Invariant: the content of Secrets is never kept.
 
 mod cursor;
+mod exec;
 mod follow;
 mod log_stream;
 mod observed;
+mod upload;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,6 +20,7 @@ use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 
 pub use follow::{Ended, Following, News, follow};
+pub use upload::{Sending, Upload, cancel, create, upload};
 
 use super::error::ClusterError;
 use super::find_cluster;
@@ -40,6 +43,8 @@ const LONGEST_SILENCE: Duration = Duration::from_mins(5);
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    /// Its connections may be silent for any time: of an upload nobody answers until its end.
+    unhurried: Client,
     server: String,
     /// The namespace.
     pub namespace: String,
@@ -53,14 +58,15 @@ impl Cluster {
             None => find_cluster(access.kubeconfig.as_deref()).await?,
             Some(context) => in_context(access, context).await?,
         };
-        config.read_timeout = Some(LONGEST_SILENCE);
         // Whoever waits is told why.
         config.default_retry = false;
+        let unhurried = Client::try_from(config.clone()).map_err(ClusterError::Connect)?;
+        config.read_timeout = Some(LONGEST_SILENCE);
         let namespace = access.namespace.clone();
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
         let client = Client::try_from(config).map_err(ClusterError::Connect)?;
-        Ok(Self { client, server, namespace })
+        Ok(Self { client, unhurried, server, namespace })
     }
 
     /// Objects of one kind in the namespace.
