@@ -408,7 +408,7 @@ fn assert_judged_alike(path: &std::path::Path, can_run: bool, text: &str) {
     let is_embedded =
         documents.iter().any(|document| document.value.pointer("/spec/build/spec").is_some());
     let now = NOW.parse().unwrap();
-    let findings = local::check(documents, &errors, &Settings::default(), now).findings;
+    let findings = local::check(documents, &errors, &Settings::default(), now, None).findings;
     let mut refusals = findings.iter().filter(|finding| finding.severity == Severity::Refusal);
     if can_run {
         let is_other = |finding: &Finding| {

@@ -1,10 +1,11 @@
-//! `slipway check`: what is wrong with objects in files, and what may be.
+//! `slipway check`: what is wrong with objects in files or on a cluster, and what may be.
 
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
+use super::objects::{ObjectArguments, Objects};
 use super::plan::tell;
-use super::{Error, Exit, FileArguments, Format, print_object, print_text};
+use super::{Error, Exit, Format, print_object, print_text};
 use crate::local;
 use crate::plan::{Finding, Settings, Severity};
 use crate::view;
@@ -14,16 +15,18 @@ Examples:
   slipway check -f samples/hello
   slipway check -f strategy.yaml -o json | jq -r '.findings[] | select(.severity == \"warning\").message'
   kustomize build . | slipway check -f -
+  slipway check -n team --from-cluster app            the Build app with all that it names
+  slipway check --from-cluster app -f strategy.yaml   the same with an edited strategy
 
 Every BuildRun, Build, BuildStrategy and ClusterBuildStrategy is judged as if the files were all that was applied: a Build whose strategy is in none of them is refused, as its status would say. No BuildRun is implied.
-Secrets, ConfigMaps and ServiceAccounts that the files do not hold are assumed to exist and listed on standard error.
+Secrets, ConfigMaps and ServiceAccounts that the files do not hold are assumed to exist and listed on standard error. With --from-cluster all that the files do not hold is looked up.
 A refusal names the object whose status would carry the reason, and file and field of the text at fault, which may stand in another object.
 Warnings never change the exit code; docs/check.md explains each.";
 
 #[derive(Debug, clap::Args)]
 pub struct CheckArguments {
     #[command(flatten)]
-    files: FileArguments,
+    objects: ObjectArguments,
     /// How to print
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
@@ -45,8 +48,9 @@ struct Found<'a> {
 }
 
 pub fn check(arguments: &CheckArguments) -> Result<Exit, Error> {
-    let (documents, errors) = local::read(&arguments.files.files);
-    let checkup = local::check(documents, &errors, &Settings::default(), Timestamp::now());
+    let Objects { documents, errors, untold } = arguments.objects.load()?;
+    let now = Timestamp::now();
+    let checkup = local::check(documents, &errors, &Settings::default(), now, untold);
     tell(&checkup.notes);
     match arguments.output {
         Output::Text => print_text(&view::findings(&checkup.findings))?,

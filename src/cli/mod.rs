@@ -12,6 +12,7 @@ mod explain;
 mod install;
 mod log;
 mod logs;
+mod objects;
 mod plan;
 mod render;
 mod run;
@@ -127,9 +128,13 @@ fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Crds { dir } => crds::crds(dir.as_deref()),
     };
     outcome.unwrap_or_else(|error| {
+        if let Error::Refused(refused) = &error {
+            refused.tell();
+            return Exit::Refused;
+        }
         complain(&format!("error: {}", Chain(&error)));
         match error {
-            Error::Cluster(ClusterError::NoStep { .. }) => Exit::Usage,
+            Error::Name { .. } | Error::Cluster(ClusterError::NoStep { .. }) => Exit::Usage,
             _ => Exit::Environment,
         }
     })
@@ -146,6 +151,8 @@ enum Error {
     PrintJson { name: String, source: serde_json::Error },
     #[error("the objects are refused")]
     Refused(plan::Refused),
+    #[error("{name} names no object; write NAME, buildrun/NAME or build/NAME")]
+    Name { name: String },
     #[error("interrupted before anything was made")]
     Interrupted,
     #[error("cannot start")]

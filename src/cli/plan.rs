@@ -2,7 +2,8 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{FileArguments, complain};
+use super::objects::{ObjectArguments, Objects};
+use super::{Error, FileArguments, complain};
 use crate::Chain;
 use crate::local::{self, Commands, Files, Located, Note};
 use crate::plan::{Checked, Expansion, Settings, expand, validate};
@@ -14,6 +15,16 @@ pub struct RunArguments {
     #[command(flatten)]
     pub files: FileArguments,
     /// Name of the BuildRun, where the files hold several
+    #[arg(long, value_name = "NAME")]
+    pub buildrun: Option<String>,
+}
+
+/// The objects of a run that is only looked at, and which run of them.
+#[derive(Debug, clap::Args)]
+pub struct PlanArguments {
+    #[command(flatten)]
+    pub objects: ObjectArguments,
+    /// Name of the BuildRun, where there are several
     #[arg(long, value_name = "NAME")]
     pub buildrun: Option<String>,
 }
@@ -45,8 +56,13 @@ pub struct ReadFiles {
 
 /// Reads the files; refused where one could not be read at all.
 pub fn read(arguments: &FileArguments) -> Result<ReadFiles, Refused> {
-    let (documents, errors) = local::read(&arguments.files);
+    sort(Objects::of_files(&arguments.files))
+}
+
+fn sort(objects: Objects) -> Result<ReadFiles, Refused> {
+    let Objects { documents, errors, untold } = objects;
     let (files, invalid, notes) = Files::of(documents);
+    let files = files.beside_cluster(untold);
     let mut problems: Vec<String> = errors.iter().map(|error| Chain(error).to_string()).collect();
     let unreadable = !problems.is_empty() || files.incomplete;
     problems.extend(invalid.iter().map(line));
@@ -58,10 +74,19 @@ pub fn read(arguments: &FileArguments) -> Result<ReadFiles, Refused> {
     }
 }
 
-/// Reads and judges the files.
-pub fn plan(arguments: &RunArguments, commands: Commands<'_>) -> Result<Planned, Refused> {
-    let ReadFiles { files, mut problems, mut notes } = read(&arguments.files)?;
-    let name = arguments.buildrun.as_deref();
+/// Reads and judges the objects.
+pub fn plan(arguments: &PlanArguments, commands: Commands<'_>) -> Result<Planned, Error> {
+    let objects = arguments.objects.load()?;
+    judge(objects, arguments.buildrun.as_deref(), commands).map_err(Error::Refused)
+}
+
+/// Judges a run of the objects.
+pub fn judge(
+    objects: Objects,
+    name: Option<&str>,
+    commands: Commands<'_>,
+) -> Result<Planned, Refused> {
+    let ReadFiles { files, mut problems, mut notes } = sort(objects)?;
     let chosen = match local::choose(&files, name, Timestamp::now(), commands) {
         Ok(chosen) => chosen,
         Err(error) => {

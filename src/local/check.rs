@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::files::{Files, Located, Note, OWN_KINDS, Object, is_of_cluster, is_other};
+use super::files::{Files, Located, Note, OWN_KINDS, Object, Wanted, is_of_cluster, is_other};
 use super::load::{Chosen, load_build, load_run};
 use super::read::{Document, ReadError};
 use crate::api::{Build, BuildRun, BuildStrategy, Strategy};
@@ -28,14 +28,17 @@ pub struct Checkup {
     pub notes: Vec<Note>,
 }
 
-/// Judges all objects of the documents. `now` is when runs that are not on a cluster yet were created.
+/// Judges all objects of the documents. `now` is when runs that are not on a cluster yet were created; `untold` is as for
+/// [`Files::beside_cluster`].
 pub fn check(
     documents: Vec<Document>,
     errors: &[ReadError],
     settings: &Settings,
     now: Timestamp,
+    untold: Option<BTreeSet<Wanted>>,
 ) -> Checkup {
     let (files, invalid, notes) = Files::sort(documents);
+    let files = files.beside_cluster(untold);
     let is_taken = |object: &&ObjectName| files.object(object).is_some() || is_other(object);
     let refused = invalid.iter().map(|located| &located.refusal.at);
     let untaken = refused.filter(|object| !is_taken(object)).map(full).collect();

@@ -70,6 +70,19 @@ pub struct Files {
     order: Vec<ObjectName>,
     /// Fields that nobody reads.
     unknown: Vec<Finding>,
+    /// Where a cluster was asked for all that the files do not hold: of what it told nothing.
+    pub(super) untold: Option<BTreeSet<Wanted>>,
+}
+
+/// Kind, namespace and name of an object that others name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its namespace; empty for those of the cluster.
+    pub namespace: String,
+    /// Its name; empty for all LimitRanges of the namespace.
+    pub name: String,
 }
 
 /// One of the objects that are judged.
@@ -110,6 +123,12 @@ impl Files {
         (files, refusals, notes)
     }
 
+    /// A cluster was asked for all that the files do not hold; what it told is among them, and of these objects it told nothing.
+    #[must_use]
+    pub fn beside_cluster(self, untold: Option<BTreeSet<Wanted>>) -> Self {
+        Self { untold, ..self }
+    }
+
     /// Names of all objects in the order in which they were read, also of those that could not be taken.
     pub(super) fn order(&self) -> &[ObjectName] {
         &self.order
@@ -142,6 +161,11 @@ impl Files {
         let cluster = (String::new(), object.name.clone());
         let place = |key| self.places.get(&(object.kind.to_string(), key)).cloned();
         place(scoped).or_else(|| place(cluster))
+    }
+
+    /// Whether an object is among them.
+    pub(super) fn holds(&self, kind: &str, key: &Key) -> bool {
+        self.places.contains_key(&(kind.to_owned(), key.clone()))
     }
 
     /// An object does not stand in its file any more.
@@ -365,6 +389,24 @@ pub(super) fn is_of_cluster(kind: &str) -> bool {
 /// Whether an object is of a kind that is taken and that nothing is built from.
 pub(super) fn is_other(object: &ObjectName) -> bool {
     OTHER_KINDS.contains(&object.kind.as_ref())
+}
+
+/// The objects of documents, each in a document of its own; those that name no namespace are in this one.
+pub fn in_namespace(documents: Vec<Document>, namespace: &str) -> Vec<Document> {
+    let mut documents: Vec<_> = documents.into_iter().flat_map(items).collect();
+    for document in &mut documents {
+        let kind = document.value.get("kind").and_then(Value::as_str).unwrap_or_default();
+        if is_of_cluster(kind) {
+            continue;
+        }
+        let metadata = document.value.get_mut("metadata").and_then(Value::as_object_mut);
+        if let Some(metadata) = metadata
+            && metadata.get("namespace").and_then(Value::as_str).is_none_or(str::is_empty)
+        {
+            metadata.insert("namespace".into(), namespace.into());
+        }
+    }
+    documents
 }
 
 /// The members of a List, also of one in another, or the document itself. Where a list tells the kind of all its members, they need

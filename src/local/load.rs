@@ -8,8 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::files::{Files, Key, Note};
-use crate::api::{Build, BuildRun, BuildRunSpec, ReferencedBuild, StrategyRef};
+use super::files::{Files, Key, Note, Wanted, is_of_cluster};
+use crate::api::{
+    Build, BuildRun, BuildRunSpec, BuildStrategy, ClusterBuildStrategy, ReferencedBuild,
+    StrategyRef,
+};
 use crate::plan::{
     DEFAULT_NAMESPACE, GENERATED_ACCOUNT, ImageCommand, Loaded, Presence, Roots, dns_subdomain,
     go_quote, references,
@@ -195,7 +198,7 @@ pub fn load(files: &Files, buildrun: BuildRun, missing: Missing, commands: Comma
             service_accounts.values().any(|account| matches!(account, Presence::Found(_)));
         let presence = match account {
             None if asked || (is_last && !earlier_found) => {
-                assumed("ServiceAccount", &key(name), &mut assumptions)
+                assumed(files, "ServiceAccount", &key(name), &mut assumptions)
             }
             account => account.map_or(Presence::Absent, Presence::Found),
         };
@@ -207,6 +210,7 @@ pub fn load(files: &Files, buildrun: BuildRun, missing: Missing, commands: Comma
         secret_names.extend(listed.filter(|name| !name.is_empty()));
     }
     let secrets = presences(
+        files,
         "Secret",
         &secret_names,
         &named.secret_keys,
@@ -216,6 +220,7 @@ pub fn load(files: &Files, buildrun: BuildRun, missing: Missing, commands: Comma
         &mut assumptions,
     );
     let config_maps = presences(
+        files,
         "ConfigMap",
         &named.config_maps,
         &named.config_map_keys,
@@ -288,9 +293,61 @@ pub(super) fn roots(files: &Files, buildrun: BuildRun) -> Roots {
     Roots { buildrun, build, strategy }
 }
 
+/// Everything that runs and Builds of the files name and that is not among them, as far as it can be told before more is there.
+pub fn wanted(files: &Files) -> BTreeSet<Wanted> {
+    let mut wanted = BTreeSet::new();
+    let implied = files.builds.values().map(run_of);
+    for run in files.buildruns.values().cloned().chain(implied) {
+        let namespace = namespace_of(&run).to_owned();
+        let mut want = |kind, name: &str| {
+            let namespace = if is_of_cluster(kind) { String::new() } else { namespace.clone() };
+            wanted.insert(Wanted { kind, namespace, name: name.to_owned() });
+        };
+        want("Namespace", &namespace);
+        want("LimitRange", "");
+        let roots = roots(files, run);
+        if let Some(name) = &roots.buildrun.spec.build.name {
+            want(Build::KIND, name);
+        }
+        let found = roots.build.as_ref().and_then(Presence::found).map(|build| &build.spec);
+        if let Some(spec) = roots.buildrun.spec.build.spec.as_ref().or(found) {
+            match spec.strategy.kind.as_deref() {
+                Some(ClusterBuildStrategy::KIND) => {
+                    want(ClusterBuildStrategy::KIND, &spec.strategy.name);
+                }
+                _ => want(BuildStrategy::KIND, &spec.strategy.name),
+            }
+        }
+        let named = references(&roots);
+        let accounts = named.service_accounts.iter();
+        for name in accounts.clone() {
+            want("ServiceAccount", name);
+        }
+        let found = accounts
+            .filter_map(|name| files.service_accounts.get(&(namespace.clone(), name.clone())));
+        for secret in found.flat_map(|account| account.secrets.iter().flatten()) {
+            want("Secret", secret.name.as_deref().unwrap_or_default());
+        }
+        for name in named.secrets.iter().chain(&named.secret_keys) {
+            want("Secret", name);
+        }
+        for name in named.config_maps.iter().chain(&named.config_map_keys) {
+            want("ConfigMap", name);
+        }
+    }
+    wanted.retain(|wanted| {
+        let Wanted { kind, namespace, name } = wanted;
+        let is_name = *kind == "LimitRange" || dns_subdomain(name).is_empty();
+        is_name && !files.holds(kind, &(namespace.clone(), name.clone()))
+    });
+    wanted
+}
+
 /// What is known of the objects that a run names. Those that only have `keys` in it are not judged, but assumed all the same.
+#[expect(clippy::too_many_arguments, reason = "each says another thing of one kind")]
 fn presences<T>(
-    kind: &str,
+    files: &Files,
+    kind: &'static str,
     names: &BTreeSet<String>,
     keys: &BTreeSet<String>,
     held: impl Fn(&Key) -> Option<T>,
@@ -302,7 +359,7 @@ fn presences<T>(
         let key = (namespace.to_owned(), name.clone());
         match (held(&key), missing) {
             (Some(object), _) => Presence::Found(object),
-            (None, Missing::Assumed) => assumed(kind, &key, assumptions),
+            (None, Missing::Assumed) => assumed(files, kind, &key, assumptions),
             (None, Missing::Absent) => Presence::Absent,
         }
     };
@@ -312,9 +369,16 @@ fn presences<T>(
     names.iter().map(|name| (name.clone(), look(name))).collect()
 }
 
-/// An object that the files do not hold is taken to be there, unless no object can have its name.
-fn assumed<T>(kind: &str, (namespace, name): &Key, assumptions: &mut Vec<Note>) -> Presence<T> {
-    if !dns_subdomain(name).is_empty() {
+/// An object that the files do not hold is taken to be there, unless no object can have its name or a cluster was asked for it.
+fn assumed<T>(
+    files: &Files,
+    kind: &'static str,
+    (namespace, name): &Key,
+    assumptions: &mut Vec<Note>,
+) -> Presence<T> {
+    let wanted = Wanted { kind, namespace: namespace.clone(), name: name.clone() };
+    let is_known_absent = files.untold.as_ref().is_some_and(|untold| !untold.contains(&wanted));
+    if is_known_absent || !dns_subdomain(name).is_empty() {
         return Presence::Absent;
     }
     assumptions.push(Note(format!("{kind} {namespace}/{name} is assumed to exist")));

@@ -29,7 +29,7 @@ fn golden_cases_are_judged_alike() {
         let settings = expectations.settings.apply(Settings::default());
         let has_run = documents.iter().any(|document| document.value["kind"] == "BuildRun");
         let chosen = expectations.buildrun.as_deref();
-        let checkup = local::check(documents, &[], &settings, Timestamp::UNIX_EPOCH);
+        let checkup = local::check(documents, &[], &settings, Timestamp::UNIX_EPOCH, None);
         for Finding { field, .. } in &checkup.findings {
             assert!(
                 !field.ends_with('.') && !field.starts_with('.'),

@@ -17,5 +17,5 @@ fn judge(objects: &[Value]) -> Checkup {
         value: value.clone(),
     };
     let documents = objects.iter().enumerate().map(document).collect();
-    local::check(documents, &[], &Settings::default(), Timestamp::UNIX_EPOCH)
+    local::check(documents, &[], &Settings::default(), Timestamp::UNIX_EPOCH, None)
 }

@@ -7,6 +7,7 @@ mod cursor;
 mod exec;
 mod follow;
 mod log_stream;
+mod objects;
 mod observed;
 mod upload;
 
