@@ -9,6 +9,7 @@ mod controller_values;
 mod crds;
 mod exit;
 mod explain;
+mod gather;
 mod install;
 mod log;
 mod logs;
@@ -60,6 +61,9 @@ enum Verb {
     /// Run a Build on a cluster with a directory of this machine as its source
     #[command(after_help = upload::EXAMPLES)]
     Upload(upload::UploadArguments),
+    /// Put everything about a BuildRun on a cluster into one file
+    #[command(after_help = gather::EXAMPLES)]
+    Gather(gather::GatherArguments),
     /// Run BuildRuns on a cluster
     #[command(version, after_help = controller::NOTES)]
     Controller(Box<controller::ControllerArguments>),
@@ -123,6 +127,7 @@ fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Check(arguments) => check::check(&arguments),
         Verb::Logs(arguments) => logs::logs(&arguments),
         Verb::Upload(arguments) => upload::upload(&arguments),
+        Verb::Gather(arguments) => gather::gather(&arguments),
         Verb::Controller(arguments) => controller::controller(&arguments),
         Verb::Install(arguments) => install::install(&arguments),
         Verb::Crds { dir } => crds::crds(dir.as_deref()),

@@ -95,7 +95,8 @@ pub async fn from_cluster(
     }
 }
 
-fn document(value: serde_json::Value) -> Document {
+/// One that comes from a cluster.
+pub fn document(value: serde_json::Value) -> Document {
     Document { file: PLACE.into(), value }
 }
 

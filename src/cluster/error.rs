@@ -75,6 +75,15 @@ pub enum ClusterError {
         /// The steps that it has.
         known: Vec<String>,
     },
+    /// An archive that cannot be written.
+    #[error("cannot write {path}")]
+    Archive {
+        /// Where it was to be.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A working copy that cannot be packed.
     #[error("cannot upload the source")]
     Source(#[source] SourceError),

@@ -6,6 +6,7 @@
 mod cursor;
 mod exec;
 mod follow;
+mod gather;
 mod log_stream;
 mod objects;
 mod observed;
@@ -21,10 +22,12 @@ use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 
 pub use follow::{Ended, Following, News, follow};
+pub use gather::{Gathered, gather};
 pub use upload::{Sending, Upload, cancel, create, upload};
 
 use super::error::ClusterError;
 use super::find_cluster;
+use crate::api::BuildRun;
 
 /// How the user says which cluster and namespace, as for kubectl.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +71,11 @@ impl Cluster {
         let server = config.cluster_url.to_string();
         let client = Client::try_from(config).map_err(ClusterError::Connect)?;
         Ok(Self { client, unhurried, server, namespace })
+    }
+
+    /// A run of the namespace.
+    pub async fn buildrun(&self, name: &str) -> Result<BuildRun, ClusterError> {
+        self.get(name).await
     }
 
     /// Objects of one kind in the namespace.
