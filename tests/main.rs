@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "all of this is tests")]
 
 mod check;
+mod client;
 mod cluster;
 mod controller;
 mod crds;

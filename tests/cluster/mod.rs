@@ -3,6 +3,7 @@
 //! Invariant: nothing is skipped; without a cluster every test here fails and says how to get one.
 
 mod base_image;
+mod client;
 mod controller;
 mod documents;
 mod door;

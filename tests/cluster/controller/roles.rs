@@ -21,15 +21,25 @@ use super::Controller;
 use super::role_use::rights;
 
 /// One of the cluster's ordinary users, with a role in one namespace.
-struct Person<'a> {
+pub struct Person<'a> {
     namespace: &'a Namespace,
     name: &'static str,
 }
 
 impl<'a> Person<'a> {
-    fn bound(namespace: &'a Namespace, name: &'static str, role: &str) -> Self {
-        let (role, user) = (format!("--clusterrole={role}"), format!("--user={name}"));
-        namespace.kubectl(&["create", "rolebinding", name, &role, &user]);
+    /// With a role of the whole cluster, in this namespace.
+    pub fn bound(namespace: &'a Namespace, name: &'static str, role: &str) -> Self {
+        Self::bound_by(namespace, name, &format!("--clusterrole={role}"))
+    }
+
+    /// With a role of this namespace.
+    pub fn with_role(namespace: &'a Namespace, name: &'static str, role: &str) -> Self {
+        Self::bound_by(namespace, name, &format!("--role={role}"))
+    }
+
+    fn bound_by(namespace: &'a Namespace, name: &'static str, role: &str) -> Self {
+        let user = format!("--user={name}");
+        namespace.kubectl(&["create", "rolebinding", name, role, &user]);
         let person = Self { namespace, name };
         // A moment passes before a binding counts.
         let deadline = std::time::Instant::now() + PATIENCE;
@@ -57,7 +67,11 @@ impl<'a> Person<'a> {
         command
     }
 
-    fn kubeconfig(&self) -> String {
+    pub fn namespace(&self) -> &str {
+        self.namespace.name()
+    }
+
+    pub fn kubeconfig(&self) -> String {
         variable(&format!("SLIPWAY_KUBECONFIG_{}", self.name.to_uppercase()))
     }
 
