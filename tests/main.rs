@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod cluster;
 mod controller;
+mod conversion;
 mod crds;
 mod explain;
 mod generated;

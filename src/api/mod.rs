@@ -10,6 +10,7 @@
 mod build;
 mod build_run;
 mod condition;
+mod conversion;
 pub mod crd;
 mod duration;
 mod image;
@@ -29,6 +30,7 @@ pub use build_run::{
     SourceStatus, Vulnerability,
 };
 pub use condition::{Condition, FALSE, SUCCEEDED, TRUE, UNKNOWN};
+pub use conversion::{ConversionError, PRESERVED_ANNOTATION, Version, convert};
 pub use duration::{GoDuration, InvalidDuration, Nanoseconds};
 pub use image::{Image, Platform, Severity, VulnerabilityIgnore, VulnerabilityScan};
 pub use param::{ObjectKeyRef, ParamValue, Parameter, SingleValue};

@@ -1,0 +1,128 @@
+//! What a mapping loses, kept in an annotation of the object that it makes.
+//!
+//! Invariant: only the spec, the status and the one annotation that conversion itself writes are ever put back, so that nobody can
+//! make a conversion fail by what he writes into this annotation.
+//! Invariant: the annotation goes with the conversion that it was written for.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Version;
+use super::build::DELETION_ANNOTATION;
+use super::fields::Fields;
+use super::patch::Patch;
+
+/// Holds what the version of the object has no field for.
+pub const ANNOTATION: &str = "slipway.dev/preserved";
+
+/// All annotations of an object together, in bytes.
+const MAX_ANNOTATIONS: usize = 262_144;
+
+/// What to put back into an object.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preserved {
+    /// The version that it is for.
+    #[serde(rename = "for")]
+    version: String,
+    /// Of the annotation that says what becomes of the BuildRuns of a deleted Build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deletion: Option<Patch>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spec: Option<Patch>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status: Option<Patch>,
+}
+
+impl Preserved {
+    /// What `object` has that comes not back: `back` is it after a conversion there and back.
+    pub fn of(back: &Fields, object: &Fields, version: Version) -> Self {
+        let part = |name: &str| Patch::between(name, back.get(name), object.get(name));
+        Self {
+            version: version.api_version().to_owned(),
+            deletion: Patch::between("", deletion(back), deletion(object)),
+            spec: part("spec"),
+            status: part("status"),
+        }
+    }
+
+    /// Takes the annotation off an object. What cannot be read says nothing.
+    pub fn take(object: &mut Fields) -> Option<Self> {
+        let metadata = object.get_mut("metadata")?.as_object_mut()?;
+        let annotations = metadata.get_mut("annotations")?.as_object_mut()?;
+        let text = annotations.remove(ANNOTATION);
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
+        serde_json::from_str(text?.as_str()?).ok()
+    }
+
+    /// Puts everything back that was made for this version and that nobody has changed since.
+    pub fn restore(&self, object: &mut Fields, version: Version) {
+        if self.version != version.api_version() {
+            return;
+        }
+        for (name, patch) in [("spec", &self.spec), ("status", &self.status)] {
+            if let Some(patch) = patch {
+                let value = patch.put_into(object.remove(name));
+                object.extend(value.map(|value| (name.to_owned(), value)));
+            }
+        }
+        if let Some(patch) = &self.deletion {
+            let value = patch.put_into(deletion(object).cloned());
+            annotate(object, DELETION_ANNOTATION, value.filter(Value::is_string));
+        }
+    }
+
+    /// Writes the annotation, if there is anything to keep and room for it.
+    pub fn keep(mut self, object: &mut Fields) {
+        if let Some(text) = self.text(room(object)) {
+            annotate(object, ANNOTATION, Some(text.into()));
+        }
+    }
+
+    /// As much as there is room for. What became of an object can be found out again, what is wanted of it cannot.
+    fn text(&mut self, room: usize) -> Option<String> {
+        loop {
+            if self.deletion.is_none() && self.spec.is_none() && self.status.is_none() {
+                return None;
+            }
+            let text = serde_json::to_string(self).ok()?;
+            if text.len() <= room {
+                return Some(text);
+            }
+            if self.status.take().is_none() {
+                return None;
+            }
+        }
+    }
+}
+
+fn deletion(object: &Fields) -> Option<&Value> {
+    object.get("metadata")?.get("annotations")?.get(DELETION_ANNOTATION)
+}
+
+/// How many bytes the annotation may have.
+fn room(object: &Fields) -> usize {
+    let annotations =
+        object.get("metadata").and_then(|metadata| metadata.get("annotations")?.as_object());
+    let others = annotations.into_iter().flatten();
+    let taken: usize =
+        others.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+    MAX_ANNOTATIONS.saturating_sub(taken + ANNOTATION.len())
+}
+
+/// Writes or removes an annotation.
+fn annotate(object: &mut Fields, key: &str, value: Option<Value>) {
+    let metadata = object.entry("metadata").or_insert_with(|| Fields::new().into());
+    let Some(metadata) = metadata.as_object_mut() else { return };
+    let annotations = metadata.entry("annotations").or_insert_with(|| Fields::new().into());
+    let Some(annotations) = annotations.as_object_mut() else { return };
+    match value {
+        Some(value) => _ = annotations.insert(key.to_owned(), value),
+        None => _ = annotations.remove(key),
+    }
+    if annotations.is_empty() {
+        metadata.remove("annotations");
+    }
+}
