@@ -263,7 +263,7 @@ fn versions_and_kinds_of_our_group_that_nobody_knows_are_refused() {
         .with("s.yaml", STRATEGY);
     let session = folder.render(&["-f", "old.yaml", "typo.yaml", "s.yaml"]);
     session.refused(&[
-        "old.yaml: Build b: apiVersion: Invalid: shipwright.io/v1gamma1 cannot be read here; write the object as shipwright.io/v1beta1",
+        "old.yaml: Build b: apiVersion: Invalid: shipwright.io/v1gamma1 cannot be read here; write the object as shipwright.io/v1beta1 or shipwright.io/v1alpha1",
         "typo.yaml: Buildrun r: kind: Invalid: shipwright.io/v1beta1 has no kind \"Buildrun\"; it has Build, BuildRun, BuildStrategy, ClusterBuildStrategy",
         "the files hold neither a BuildRun nor a Build; add one",
     ]);

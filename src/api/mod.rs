@@ -1,4 +1,5 @@
-//! The kinds as users write them: Build, BuildRun, BuildStrategy and ClusterBuildStrategy in `shipwright.io/v1beta1`.
+//! The kinds as users write them: Build, BuildRun, BuildStrategy and ClusterBuildStrategy in `shipwright.io`. The types are those of
+//! `v1beta1`; objects in `v1alpha1` are converted.
 //!
 //! Invariant: decoding never refuses what the API server accepts; unknown fields are passed over and an explicit
 //! `null` counts as absent.
@@ -19,6 +20,7 @@ mod param;
 pub mod reasons;
 mod strategy;
 pub(crate) mod structural;
+pub mod v1alpha1;
 
 pub use build::{
     Build, BuildSpec, BuildStatus, GitSource, LocalSource, OciArtifact, Retention, Source,
@@ -30,7 +32,7 @@ pub use build_run::{
     SourceStatus, Vulnerability,
 };
 pub use condition::{Condition, FALSE, SUCCEEDED, TRUE, UNKNOWN};
-pub use conversion::{ConversionError, PRESERVED_ANNOTATION, Version, convert};
+pub use conversion::{ConversionError, PRESERVED_ANNOTATION, Version, alpha_field, convert};
 pub use duration::{GoDuration, InvalidDuration, Nanoseconds};
 pub use image::{Image, Platform, Severity, VulnerabilityIgnore, VulnerabilityScan};
 pub use param::{ObjectKeyRef, ParamValue, Parameter, SingleValue};

@@ -46,6 +46,8 @@ fn core_default(type_name: &str, field: &str) -> Option<Value> {
             | "SecretProjection",
             "name",
         ) => json!(""),
+        ("ContainerPort", "protocol") => json!("TCP"),
+        ("GRPCAction", "service") => json!(""),
         ("AzureDiskVolumeSource", "fsType") => json!("ext4"),
         ("AzureDiskVolumeSource", "readOnly") | ("FileKeySelector", "optional") => json!(false),
         ("ISCSIVolumeSource", "iscsiInterface") => json!("default"),
@@ -203,10 +205,19 @@ fn complete_core(type_name: &str, schema: &mut JSONSchemaProps) {
                 required.retain(|name| name != field);
             }
         }
-        if (type_name, field.as_str()) == ("ResourceRequirements", "claims") {
-            member.x_kubernetes_list_type = Some("map".into());
-            member.x_kubernetes_list_map_keys = Some(vec!["name".into()]);
-        }
+        let keys: &[&str] = match (type_name, field.as_str()) {
+            ("ResourceRequirements", "claims") | ("Container", "env") => &["name"],
+            ("Container", "ports") => &["containerPort", "protocol"],
+            ("Container", "volumeDevices") => &["devicePath"],
+            ("Container", "volumeMounts") => &["mountPath"],
+            ("ContainerRestartRuleOnExitCodes", "values") => {
+                member.x_kubernetes_list_type = Some("set".into());
+                continue;
+            }
+            _ => continue,
+        };
+        member.x_kubernetes_list_type = Some("map".into());
+        member.x_kubernetes_list_map_keys = Some(keys.iter().map(|key| (*key).into()).collect());
     }
     schema.required = schema.required.take().filter(|required| !required.is_empty());
 }

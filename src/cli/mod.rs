@@ -6,6 +6,7 @@ pub mod console;
 mod controller;
 mod controller_settings;
 mod controller_values;
+mod convert;
 mod crds;
 mod exit;
 mod explain;
@@ -55,6 +56,9 @@ enum Verb {
     /// Say what is wrong with objects, and what may be
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArguments),
+    /// Print objects in the other version of the API
+    #[command(after_help = convert::EXAMPLES)]
+    Convert(convert::ConvertArguments),
     /// Show what the steps of a BuildRun on a cluster print, and what became of it
     #[command(after_help = logs::EXAMPLES)]
     Logs(logs::LogsArguments),
@@ -125,6 +129,7 @@ fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Render(arguments) => render::render(&arguments),
         Verb::Explain(arguments) => explain::explain(&arguments),
         Verb::Check(arguments) => check::check(&arguments),
+        Verb::Convert(arguments) => convert::convert(&arguments),
         Verb::Logs(arguments) => logs::logs(&arguments),
         Verb::Upload(arguments) => upload::upload(&arguments),
         Verb::Gather(arguments) => gather::gather(&arguments),

@@ -200,10 +200,10 @@ impl Judge<'_> {
 
     fn warn(&mut self, object: &ObjectName, warnings: Vec<Warning>) {
         let file = self.files.place(object);
-        let findings = warnings.into_iter();
-        self.findings.extend(
-            findings.map(|warning| Finding::warning(object.clone(), file.clone(), warning)),
-        );
+        self.findings.extend(warnings.into_iter().map(|mut warning| {
+            warning.field = self.files.written(object, warning.field);
+            Finding::warning(object.clone(), file.clone(), warning)
+        }));
     }
 }
 

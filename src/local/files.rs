@@ -14,7 +14,8 @@ use serde_json::Value;
 use super::contents::{self, Contents, Fault};
 use super::read::Document;
 use crate::api::{
-    API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy,
+    API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy, Version,
+    alpha_field, convert,
 };
 use crate::plan::pod_security::{ENFORCE_LABEL, Level};
 use crate::plan::{
@@ -70,6 +71,8 @@ pub struct Files {
     order: Vec<ObjectName>,
     /// Fields that nobody reads.
     unknown: Vec<Finding>,
+    /// Objects that are written in v1alpha1.
+    alpha: BTreeSet<ObjectName>,
     /// Where a cluster was asked for all that the files do not hold: of what it told nothing.
     pub(super) untold: Option<BTreeSet<Wanted>>,
 }
@@ -173,16 +176,28 @@ impl Files {
         self.places.remove(&(kind.to_owned(), key.clone()));
     }
 
-    /// A refusal with the file of its text.
-    pub fn locate(&self, refusal: Refusal) -> Located {
+    /// A refusal with the file of its text, which names the field as it is written there.
+    pub fn locate(&self, mut refusal: Refusal) -> Located {
+        refusal.field = self.written(&refusal.at, refusal.field);
         Located { file: self.place(&refusal.at), refusal }
+    }
+
+    /// The name of a field in the version in which the object is written.
+    pub(super) fn written(&self, object: &ObjectName, field: String) -> String {
+        let without = ObjectName { namespace: None, ..object.clone() };
+        let is_default = object.namespace.as_deref() == Some(DEFAULT_NAMESPACE);
+        if self.alpha.contains(object) || is_default && self.alpha.contains(&without) {
+            alpha_field(&object.kind, &field)
+        } else {
+            field
+        }
     }
 
     fn take(&mut self, document: &Document, refusals: &mut Vec<Located>, notes: &mut Vec<Note>) {
         let value = &document.value;
         let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
-        let own = api_version == API_VERSION;
+        let own = Version::of(api_version).is_some();
         match (api_version, kind) {
             (_, BuildRun::KIND) if own => {
                 self.ours(document, BuildRun::KIND, refusals, |f, k, run| {
@@ -239,8 +254,10 @@ impl Files {
                 refusals.push(problem(document, "kind", message));
             }
             (version, _) if version.split('/').next() == Some(GROUP) => {
-                let message =
-                    format!("{version} cannot be read here; write the object as {API_VERSION}");
+                let message = format!(
+                    "{version} cannot be read here; write the object as {API_VERSION} or {}",
+                    Version::V1alpha1
+                );
                 refusals.push(problem(document, "apiVersion", message));
             }
             ("", _) => refusals.push(problem(document, "apiVersion", "Required value".into())),
@@ -326,7 +343,16 @@ impl Files {
         // An object that breaks its schema is still read as far as it goes: the rest of it may be wrong too.
         // What it could not be read for is a problem of its own only where the schema found none.
         let mut decoding = Vec::new();
-        self.core(document, kind, &mut decoding, insert);
+        match convert(document.value.clone(), Version::V1beta1) {
+            Ok(value) => {
+                let file = document.file.clone();
+                self.core(&Document { file, value }, kind, &mut decoding, insert);
+            }
+            Err(error) => decoding.push(problem(document, "apiVersion", error.to_string())),
+        }
+        if document.value["apiVersion"] == Version::V1alpha1.api_version() {
+            self.alpha.insert(object_of(document));
+        }
         self.incomplete |= !decoding.is_empty();
         if is_valid {
             refusals.extend(decoding);
@@ -411,7 +437,7 @@ pub fn in_namespace(documents: Vec<Document>, namespace: &str) -> Vec<Document> 
 
 /// The members of a List, also of one in another, or the document itself. Where a list tells the kind of all its members, they need
 /// not, as kubectl has it.
-fn items(document: Document) -> Vec<Document> {
+pub(super) fn items(document: Document) -> Vec<Document> {
     let text = |field: &str| document.value.get(field).and_then(Value::as_str).unwrap_or_default();
     let Some(kind) = text("kind").strip_suffix("List") else { return vec![document] };
     let Some(Value::Array(members)) = document.value.get("items") else { return vec![document] };
@@ -469,14 +495,14 @@ fn located(document: &Document, faults: Vec<Fault>) -> impl Iterator<Item = Loca
     faults.into_iter().map(|(field, message)| problem(document, &field, message))
 }
 
-fn problem(document: &Document, field: &str, message: String) -> Located {
+pub(super) fn problem(document: &Document, field: &str, message: String) -> Located {
     let object = object_of(document);
     let refusal =
         Refusal { at: object.clone(), object, field: field.to_owned(), reason: INVALID, message };
     Located { file: Some(document.file.clone()), refusal }
 }
 
-fn object_of(document: &Document) -> ObjectName {
+pub(super) fn object_of(document: &Document) -> ObjectName {
     let text = |pointer| document.value.pointer(pointer).and_then(Value::as_str);
     ObjectName {
         kind: text("/kind").unwrap_or_default().to_owned().into(),

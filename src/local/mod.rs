@@ -5,6 +5,7 @@ mod check;
 mod config_error;
 mod container;
 mod contents;
+mod convert;
 mod credentials;
 mod engine;
 mod environment;
@@ -31,6 +32,7 @@ mod upload;
 mod volume_files;
 
 pub use check::{Checkup, check};
+pub use convert::{Converted, convert};
 pub use engine::Engine;
 pub use error::LocalError;
 pub use files::{Files, Located, Note, Wanted, in_namespace};

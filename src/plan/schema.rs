@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use std::sync::LazyLock;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -19,9 +18,7 @@ use super::formats::{is_date_time, is_duration, is_quantity};
 use super::kubernetes_names::{dns_label, dns_subdomain, label_value, qualified_name};
 use crate::api::kind::integer;
 use crate::api::structural::QUANTITY_PATTERN;
-use crate::api::{API_VERSION, ClusterBuildStrategy, crd};
-
-static SCHEMAS: LazyLock<BTreeMap<String, JSONSchemaProps>> = LazyLock::new(crd::schemas);
+use crate::api::{ClusterBuildStrategy, Version, crd};
 
 /// All annotations of an object together, in bytes.
 const MAX_ANNOTATIONS: usize = 262_144;
@@ -53,11 +50,9 @@ impl fmt::Display for Problem {
 /// Checks an object; `None` if it is of no kind and version of ours.
 pub fn check(object: &Value) -> Option<Findings> {
     let members = object.as_object()?;
-    if object["apiVersion"] != API_VERSION {
-        return None;
-    }
+    let version = Version::of(object["apiVersion"].as_str()?)?;
     let kind = object["kind"].as_str()?;
-    let schema = SCHEMAS.get(kind)?;
+    let schema = crd::schema(version, kind)?;
     let mut findings = Findings::default();
     check_metadata(kind, object.get("metadata"), &mut findings);
     check_members(schema, members, "", &mut findings);
@@ -305,6 +300,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::api::API_VERSION;
 
     fn build(spec: &Value) -> Value {
         let mut whole = json!({"strategy": {"name": "s"}, "output": {"image": "i"}});
@@ -482,7 +478,10 @@ mod tests {
                 visit(values);
             }
         }
-        SCHEMAS.values().for_each(visit);
-        assert_eq!(SCHEMAS.len(), 4);
+        for kind in ["Build", "BuildRun", "BuildStrategy", "ClusterBuildStrategy"] {
+            for version in [Version::V1alpha1, Version::V1beta1] {
+                visit(crd::schema(version, kind).expect("a schema"));
+            }
+        }
     }
 }

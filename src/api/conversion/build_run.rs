@@ -1,6 +1,6 @@
 //! BuildRun in either version.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::build::{
     local_to_alpha, local_to_beta, param_values, spec_to_alpha, spec_to_beta, volumes_to_beta,
@@ -23,8 +23,6 @@ const SHARED: [&str; 7] =
 const SHARED_STATUS: [&str; 4] = ["completionTime", "conditions", "failureDetails", "startTime"];
 
 pub fn to_beta(mut run: Fields) -> Fields {
-    // A BuildRun of v1alpha1 need not have a spec, one of v1beta1 needs one.
-    run.entry("spec").or_insert_with(|| json!({}));
     change_object(&mut run, "spec", run_spec_to_beta);
     change_object(&mut run, "status", status_to_beta);
     run
@@ -39,10 +37,10 @@ pub fn to_alpha(mut run: Fields) -> Fields {
 
 /// `serviceAccount` is always there.
 pub fn canonical_alpha(mut run: Fields) -> Fields {
-    let spec = run.entry("spec").or_insert_with(|| json!({}));
-    if let Value::Object(spec) = spec {
-        spec.entry("serviceAccount").or_insert_with(|| json!({}));
-    }
+    change_object(&mut run, "spec", |mut spec| {
+        spec.entry("serviceAccount").or_insert_with(|| Fields::new().into());
+        spec
+    });
     run
 }
 

@@ -9,6 +9,8 @@
 mod build;
 mod build_run;
 mod fields;
+mod fit;
+mod names;
 mod patch;
 mod preserved;
 mod strategy;
@@ -18,10 +20,11 @@ use std::fmt;
 use serde_json::Value;
 
 use super::kind::normalize;
-use super::{API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy};
+use super::{API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, VERSION};
 use fields::{Fields, object_of, set, text_of};
 use preserved::Preserved;
 
+pub use names::alpha_field;
 pub use preserved::ANNOTATION as PRESERVED_ANNOTATION;
 
 /// A version of the group `shipwright.io`.
@@ -39,6 +42,14 @@ impl Version {
         match self {
             Self::V1alpha1 => "shipwright.io/v1alpha1",
             Self::V1beta1 => API_VERSION,
+        }
+    }
+
+    /// The version alone.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1alpha1 => "v1alpha1",
+            Self::V1beta1 => VERSION,
         }
     }
 
@@ -113,10 +124,12 @@ pub fn convert(mut object: Value, to: Version) -> Result<Value, ConversionError>
     }
     normalize(&mut object);
     let mut object = object_of(object);
+    fit::fit(&mut object, from);
     let before = Preserved::take(&mut object);
     let mut converted = map(kind, object.clone(), to);
     if let Some(before) = before {
         before.restore(&mut converted, to);
+        fit::fit(&mut converted, to);
     }
     let back = map(kind, converted.clone(), from);
     Preserved::of(&back, &canonical(kind, object, from), from).keep(&mut converted);
