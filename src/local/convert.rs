@@ -25,7 +25,7 @@ pub fn convert(documents: Vec<Document>, to: Version) -> Option<Converted> {
     let mut is_list = documents.len() > 1;
     let (mut objects, mut problems, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for document in documents {
-        is_list |= document.value.get("items").is_some_and(Value::is_array);
+        is_list |= is_list_of_objects(&document.value);
         for document in items(document) {
             objects.push(convert_one(&document, to, &mut problems, &mut notes));
         }
@@ -39,6 +39,11 @@ pub fn convert(documents: Vec<Document>, to: Version) -> Option<Converted> {
         }
     };
     Some(Converted { object, problems, notes })
+}
+
+fn is_list_of_objects(value: &Value) -> bool {
+    let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
+    kind.ends_with("List") && value.get("items").is_some_and(Value::is_array)
 }
 
 fn convert_one(

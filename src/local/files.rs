@@ -343,15 +343,17 @@ impl Files {
         // An object that breaks its schema is still read as far as it goes: the rest of it may be wrong too.
         // What it could not be read for is a problem of its own only where the schema found none.
         let mut decoding = Vec::new();
-        match convert(document.value.clone(), Version::V1beta1) {
-            Ok(value) => {
-                let file = document.file.clone();
-                self.core(&Document { file, value }, kind, &mut decoding, insert);
-            }
-            Err(error) => decoding.push(problem(document, "apiVersion", error.to_string())),
-        }
         if document.value["apiVersion"] == Version::V1alpha1.api_version() {
             self.alpha.insert(object_of(document));
+            match convert(document.value.clone(), Version::V1beta1) {
+                Ok(value) => {
+                    let file = document.file.clone();
+                    self.core(&Document { file, value }, kind, &mut decoding, insert);
+                }
+                Err(error) => decoding.push(problem(document, "apiVersion", error.to_string())),
+            }
+        } else {
+            self.core(document, kind, &mut decoding, insert);
         }
         self.incomplete |= !decoding.is_empty();
         if is_valid {

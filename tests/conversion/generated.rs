@@ -167,7 +167,8 @@ fn change(value: &mut Value, chance: &mut Chance, depth: usize) -> bool {
         Value::Object(members) if !members.is_empty() => {
             let place = chance.below(members.len());
             let name = members.keys().nth(place).unwrap().clone();
-            if depth > 0 && chance.below(4) == 0 {
+            // Without its name an item is no longer valid.
+            if depth > 0 && name != "name" && chance.below(4) == 0 {
                 members.remove(&name);
                 return true;
             }

@@ -101,10 +101,13 @@ pub fn value(
     match schema.type_.as_deref() {
         Some("object") => {
             let mut object = Map::new();
+            let members = schema.properties.as_ref().map_or(0, |members| members.len());
+            // A spec has a few of its fields at a time, a volume one or two of its many sources.
+            let odds = if depth <= 1 { 3 } else { 2 + depth + members / 2 };
             for (member, schema_of) in schema.properties.iter().flatten() {
                 let is_wanted = first == Some(member);
                 let is_required = schema.required.iter().flatten().any(|name| name == member);
-                if is_wanted || is_required || chance.below(2 + 2 * depth) == 0 {
+                if is_wanted || is_required || chance.below(odds) == 0 {
                     let wanted = rest.filter(|_| is_wanted);
                     object.insert(
                         member.clone(),
