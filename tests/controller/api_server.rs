@@ -35,8 +35,8 @@ struct State {
     lease: Mutex<Option<Value>>,
     /// By kind in the plural and name.
     objects: Mutex<BTreeMap<(String, String), Value>>,
-    /// What changed, for those who watch: version, kind in the plural, line.
-    changes: watch::Sender<Vec<(u64, String, String)>>,
+    /// What changed, for those who watch: version, kind in the plural and name, line.
+    changes: watch::Sender<Vec<(u64, (String, String), String)>>,
     /// Code and message, by request.
     refusals: Mutex<BTreeMap<String, (StatusCode, String)>>,
     sender: Sender<String>,
@@ -114,6 +114,12 @@ impl ApiServer {
         assert!(self.state.change(plural, name, patch).is_some(), "there is no {plural} {name}");
     }
 
+    /// Takes an object away.
+    pub fn remove(&self, plural: &str, name: &str) {
+        let removed = self.state.remove(plural, name);
+        assert!(removed.is_some(), "there is no {plural} {name}");
+    }
+
     /// The object as it is now; null where there is none.
     pub fn object(&self, plural: &str, name: &str) -> Value {
         self.state.get(plural, name).unwrap_or_default()
@@ -153,11 +159,17 @@ fn name_of(object: &Value) -> String {
     object["metadata"]["name"].as_str().unwrap().to_owned()
 }
 
-/// As RFC 7386 has it.
+/// As RFC 7386 has it, but for lists that Kubernetes merges by name.
 fn merge(value: &mut Value, patch: &Value) {
     let Some(patch) = patch.as_object() else { return *value = patch.clone() };
     for (key, patch) in patch {
-        if patch.is_null() {
+        if key == "webhooks" {
+            let (items, patches) = (value[key].as_array_mut().unwrap(), patch.as_array().unwrap());
+            for patch in patches {
+                let item = items.iter_mut().find(|item| item["name"] == patch["name"]);
+                merge(item.unwrap(), patch);
+            }
+        } else if patch.is_null() {
             value.as_object_mut().map(|value| value.remove(key));
         } else {
             merge(&mut value[key], patch);
@@ -194,38 +206,64 @@ impl State {
     }
 
     fn store(&self, plural: &str, name: String, mut object: Value, how: &str) -> Value {
-        let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
-        object["metadata"]["resourceVersion"] = json!(version.to_string());
-        self.objects.lock().unwrap().insert((plural.to_owned(), name), object.clone());
-        let line = format!("{}\n", json!({ "type": how, "object": object }));
-        self.changes.send_modify(|changes| changes.push((version, plural.to_owned(), line)));
+        let mut objects = self.objects.lock().unwrap();
+        self.tell(plural, &mut object, how);
+        objects.insert((plural.to_owned(), name), object.clone());
         object
     }
 
-    fn list(&self, plural: &str) -> Value {
+    fn tell(&self, plural: &str, object: &mut Value, how: &str) {
+        let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        let line = format!("{}\n", json!({ "type": how, "object": object }));
+        let of = (plural.to_owned(), name_of(object));
+        self.changes.send_modify(|changes| changes.push((version, of, line)));
+    }
+
+    fn remove(&self, plural: &str, name: &str) -> Option<Value> {
+        let mut object =
+            self.objects.lock().unwrap().remove(&(plural.to_owned(), name.to_owned()))?;
+        self.tell(plural, &mut object, "DELETED");
+        Some(object)
+    }
+
+    /// The object in a new version, or nothing where another one was meant.
+    fn replace(&self, plural: &str, name: &str, object: Value) -> Option<Value> {
+        let before = self.get(plural, name)?;
+        let version = &object["metadata"]["resourceVersion"];
+        let is_meant = version.is_null() || *version == before["metadata"]["resourceVersion"];
+        is_meant.then(|| self.store(plural, name.to_owned(), object, "MODIFIED"))
+    }
+
+    /// Of one name, or all.
+    fn list(&self, plural: &str, only: Option<&str>) -> Value {
         let objects = self.objects.lock().unwrap();
-        let items = objects.iter().filter(|((of, _), _)| of == plural);
+        let is_asked_for = |name: &str| only.is_none_or(|only| name == only);
+        let items = objects.iter().filter(|((of, name), _)| of == plural && is_asked_for(name));
         let items: Vec<_> = items.map(|(_, object)| object).collect();
         let version = self.version.load(Ordering::SeqCst).to_string();
         json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": version }, "items": items })
     }
 
     /// Everything that changes after this version, for ever.
-    fn watch(&self, plural: String, after: u64) -> Body {
-        let from = (self.changes.subscribe(), plural, after, true);
-        let lines = stream::unfold(from, async |(mut changes, plural, after, is_first)| {
+    fn watch(&self, plural: String, only: Option<String>, after: u64) -> Body {
+        let is_asked_for = move |name: &str| only.as_ref().is_none_or(|only| name == only);
+        let is_asked_for = Arc::new(is_asked_for);
+        let from = (self.changes.subscribe(), (plural, is_asked_for), after, true);
+        let lines = stream::unfold(from, async |(mut changes, what, after, is_first)| {
+            let (plural, is_asked_for) = &what;
             if !is_first {
                 changes.changed().await.ok()?;
             }
             let mut latest = after;
             let mut lines = String::new();
-            for (version, of, line) in changes.borrow_and_update().iter() {
-                if *version > after && *of == plural {
+            for (version, (of, name), line) in changes.borrow_and_update().iter() {
+                if *version > after && of == plural && is_asked_for(name) {
                     lines.push_str(line);
                     latest = *version;
                 }
             }
-            Some((Ok::<_, Infallible>(Bytes::from(lines)), (changes, plural, latest, false)))
+            Some((Ok::<_, Infallible>(Bytes::from(lines)), (changes, what, latest, false)))
         });
         Body::from_stream(lines)
     }
@@ -263,17 +301,30 @@ async fn respond(state: Arc<State>, request: Request) -> Response {
     if subresource == "status" && !state.writes {
         return pending().await;
     }
+    let mut words = query.split('&');
+    let only = words.find_map(|word| word.strip_prefix("fieldSelector=metadata.name%3D"));
+    let only = only.map(String::from);
     if is_watch {
         let mut versions =
             query.split('&').filter_map(|word| word.strip_prefix("resourceVersion="));
         let after = versions.find_map(|version| version.parse().ok()).unwrap_or_default();
-        return state.watch(plural, after).into_response();
+        return state.watch(plural, only, after).into_response();
     }
     let document = || serde_json::from_slice::<Value>(&body).unwrap();
     let answer = match method {
-        Method::GET if name.is_empty() => Some(state.list(&plural)),
+        Method::GET if name.is_empty() => Some(state.list(&plural, only.as_deref())),
         Method::GET => state.get(&plural, &name),
+        Method::POST if state.get(&plural, &name_of(&document())).is_some() => {
+            return status(StatusCode::CONFLICT, "it is there");
+        }
         Method::POST => Some(state.create(&plural, document())),
+        Method::PUT => {
+            let replaced = state.replace(&plural, &name, document());
+            if replaced.is_none() {
+                return status(StatusCode::CONFLICT, "it changed");
+            }
+            replaced
+        }
         Method::PATCH => {
             let mut patch = document();
             if subresource == "status" {
