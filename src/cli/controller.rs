@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::controller_settings::SettingsArguments;
 use super::controller_values::{Problems, buckets, duration, whole};
 use super::log::{Log, LogArguments};
+use super::webhook_settings::WebhookArguments;
 use super::{Error, Exit, complain};
 use crate::Chain;
 use crate::cluster::{self, Controlling, Election, Label, MetricSettings, RequestRate};
@@ -32,6 +33,8 @@ Examples:
 pub struct ControllerArguments {
     #[command(flatten)]
     settings: SettingsArguments,
+    #[command(flatten)]
+    webhook: WebhookArguments,
     #[command(flatten)]
     log: LogArguments,
     /// File that leads to the cluster; else those that KUBECONFIG names, ~/.kube/config, or the account of the pod that this runs in
@@ -156,6 +159,7 @@ impl ControllerArguments {
                 })
                 .unwrap_or(SocketAddr::from(([0; 4], 8383))),
             metrics: self.metrics(problems),
+            webhook: self.webhook.webhook(problems),
         }
     }
 

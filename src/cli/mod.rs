@@ -20,6 +20,7 @@ mod render;
 mod run;
 mod teller;
 mod upload;
+mod webhook_settings;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

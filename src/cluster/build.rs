@@ -85,7 +85,7 @@ async fn refusal(
 }
 
 /// A Build is judged as a run of it would be that says nothing of its own.
-fn run_of(build: &Build) -> BuildRun {
+pub fn run_of(build: &Build) -> BuildRun {
     let mut run = BuildRun {
         spec: BuildRunSpec {
             build: ReferencedBuild { name: build.metadata.name.clone(), spec: None },

@@ -2,6 +2,7 @@
 
 use kube::core::Status;
 
+use super::webhook::UnusableCertificate;
 use crate::api::{BuildStrategy, ClusterBuildStrategy, reasons};
 use crate::working_copy::SourceError;
 
@@ -143,6 +144,24 @@ pub enum ClusterError {
         #[source]
         source: std::io::Error,
     },
+    /// The webhook's certificate.
+    #[error("cannot make a certificate for the webhook")]
+    Certificate(#[source] rcgen::Error),
+    /// The webhook's certificate, as it was made.
+    #[error("cannot serve the webhook's certificate")]
+    UnusableCertificate(#[source] UnusableCertificate),
+    /// The webhook's certificate, on its way into its Secret.
+    #[error("cannot write the webhook's certificate down")]
+    Encode(#[source] serde_json::Error),
+    /// The webhook's settings.
+    #[error("cannot speak TLS as the settings want it")]
+    Tls(#[source] rustls::Error),
+    /// The webhook's server.
+    #[error("the webhook cannot be served any more")]
+    Webhook(#[source] std::io::Error),
+    /// The webhook's server, for no reason that it knows.
+    #[error("the webhook is not served any more")]
+    WebhookEnded,
 }
 
 impl ClusterError {

@@ -5,7 +5,8 @@
 use serde_json::{Value, json};
 
 use super::lease::LEASE;
-use crate::api::{GROUP, crd};
+use super::webhook::{CONFIGURATION, SECRET, SERVICE};
+use crate::api::{Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, VERSION, crd};
 
 /// Where upstream's controller lives, and so the lease.
 pub const NAMESPACE: &str = "shipwright-build";
@@ -23,6 +24,12 @@ const STEP_IMAGES: [&str; 5] = [
 ];
 /// Port of metrics and probes.
 const PORT: u16 = 8383;
+/// Port of the webhook.
+const WEBHOOK_PORT: u16 = 8443;
+/// Label of a namespace in which nothing is judged when it is applied, with the value `disabled`.
+const ADMISSION_LABEL: &str = "slipway.dev/admission";
+/// What an API server need not ask about: a change that leaves the spec alone, such as the controller's labels.
+const CHANGES_SPEC: &str = "request.operation == 'CREATE' || !has(object.spec) || !has(oldObject.spec) || object.spec != oldObject.spec";
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 
 /// Where Slipway's images are.
@@ -75,12 +82,63 @@ pub fn objects(images: &Images) -> Vec<Value> {
                 "ports": [{ "name": "metrics", "port": PORT, "targetPort": "metrics" }],
             },
         }),
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": { "name": SERVICE, "namespace": NAMESPACE, "labels": labels },
+            "spec": {
+                "selector": labels,
+                "ports": [{ "name": "webhook", "port": 443, "targetPort": "webhook" }],
+            },
+        }),
+        admission(&labels),
         deployment(images, &here, &labels),
     ]
 }
 
+/// What API servers ask the webhook about. Whom they trust the controller adds: whoever applies this again leaves it as it is.
+fn admission(labels: &Value) -> Value {
+    let kinds =
+        [Build::PLURAL, BuildRun::PLURAL, BuildStrategy::PLURAL, ClusterBuildStrategy::PLURAL];
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": { "name": CONFIGURATION, "labels": labels },
+        "webhooks": [{
+            "name": "admission.slipway.dev",
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": { "service": { "name": SERVICE, "namespace": NAMESPACE, "path": "/validate", "port": 443 } },
+            "failurePolicy": "Ignore",
+            "matchConditions": [{ "name": "the-spec-changes", "expression": CHANGES_SPEC }],
+            "matchPolicy": "Equivalent",
+            "namespaceSelector": {
+                "matchExpressions": [{ "key": ADMISSION_LABEL, "operator": "NotIn", "values": ["disabled"] }],
+            },
+            "rules": [{
+                "apiGroups": [GROUP],
+                "apiVersions": [VERSION],
+                "operations": ["CREATE", "UPDATE"],
+                "resources": kinds,
+                "scope": "*",
+            }],
+            "sideEffects": "None",
+            "timeoutSeconds": 5,
+        }],
+    })
+}
+
 fn cluster_rules() -> Vec<Value> {
+    let definitions: Vec<_> =
+        crd::crds().into_iter().filter_map(|definition| definition.metadata.name).collect();
+    let definitions: Vec<_> = definitions.iter().map(String::as_str).collect();
+    // An object that is watched alone is asked for by its name.
+    let tell = ["list", "patch", "watch"];
     vec![
+        named(rule("apiextensions.k8s.io", &["customresourcedefinitions"], &tell), &definitions),
+        named(
+            rule("admissionregistration.k8s.io", &["validatingwebhookconfigurations"], &tell),
+            &[CONFIGURATION],
+        ),
         rule(GROUP, &["builds"], &["get", "list", "watch"]),
         rule(GROUP, &["builds/status", "buildruns/status"], &["patch"]),
         rule(GROUP, &["buildruns"], &["delete", "list", "patch", "watch"]),
@@ -103,9 +161,12 @@ fn cluster_rules() -> Vec<Value> {
 
 /// What the controller needs in its own namespace. A name cannot limit who creates.
 fn own_rules() -> Vec<Value> {
-    let mut lease = rule("coordination.k8s.io", &["leases"], &["get", "update"]);
-    lease["resourceNames"] = json!([LEASE]);
-    vec![rule("coordination.k8s.io", &["leases"], &["create"]), lease]
+    vec![
+        rule("coordination.k8s.io", &["leases"], &["create"]),
+        named(rule("coordination.k8s.io", &["leases"], &["get", "update"]), &[LEASE]),
+        rule("", &["secrets"], &["create"]),
+        named(rule("", &["secrets"], &["update"]), &[SECRET]),
+    ]
 }
 
 fn view_rules() -> Vec<Value> {
@@ -123,6 +184,12 @@ fn edit_rules() -> Vec<Value> {
 
 fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
     json!({ "apiGroups": [group], "resources": resources, "verbs": verbs })
+}
+
+/// The rule for these objects alone.
+fn named(mut rule: Value, names: &[&str]) -> Value {
+    rule["resourceNames"] = json!(names);
+    rule
 }
 
 fn role(kind: &str, metadata: &Value, rules: &[Value]) -> Value {
@@ -156,6 +223,7 @@ fn deployment(images: &Images, metadata: &Value, labels: &Value) -> Value {
     let mut env = vec![
         field("BUILD_CONTROLLER_LEADER_ELECTION_NAMESPACE", "metadata.namespace"),
         field("POD_NAME", "metadata.name"),
+        field("WEBHOOK_NAMESPACE", "metadata.namespace"),
     ];
     if let Some(step) = &images.step {
         env.extend(STEP_IMAGES.map(|name| json!({ "name": name, "value": step })));
@@ -166,7 +234,10 @@ fn deployment(images: &Images, metadata: &Value, labels: &Value) -> Value {
         "image": images.controller,
         "args": ["controller"],
         "env": env,
-        "ports": [{ "name": "metrics", "containerPort": PORT }],
+        "ports": [
+            { "name": "metrics", "containerPort": PORT },
+            { "name": "webhook", "containerPort": WEBHOOK_PORT },
+        ],
         "livenessProbe": probe("/healthz"),
         "readinessProbe": probe("/readyz"),
         "resources": { "requests": { "cpu": "20m", "memory": "40Mi" }, "limits": { "memory": "256Mi" } },

@@ -16,6 +16,7 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+use super::build::run_of;
 use super::error::{Asked as _, ClusterError};
 use super::reads::Reads;
 use crate::api::{
@@ -66,6 +67,18 @@ impl Loader {
     pub async fn run(&self, buildrun: &BuildRun, lookup: Lookup) -> Result<Loaded, ClusterError> {
         let roots = self.roots(buildrun).await?;
         self.rest(&buildrun.namespace().unwrap_or_default(), roots, lookup).await
+    }
+
+    /// Everything that a Build names, be it stored or not.
+    pub async fn build_as_given(&self, build: &Build) -> Result<Loaded, ClusterError> {
+        let namespace = build.namespace().unwrap_or_default();
+        let strategy = self.strategy_of(&namespace, Some(&build.spec)).await?;
+        let roots = Roots {
+            buildrun: run_of(build),
+            build: Some(Presence::Found(build.clone())),
+            strategy,
+        };
+        self.rest(&namespace, roots, Lookup::Nothing).await
     }
 
     /// The run, its Build and its strategy.

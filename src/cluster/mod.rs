@@ -24,6 +24,7 @@ mod retention;
 mod server;
 mod status;
 mod watches;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -41,10 +42,12 @@ use lease::{Candidate, Leadership};
 use load::Loader;
 use metrics::Metrics;
 use reads::Reads;
+use webhook::Webhook;
 
 pub use error::ClusterError;
 pub use lease::Election;
 pub use metrics::{Label, MetricSettings};
+pub use webhook::{TlsSettings, WebhookSettings};
 
 use crate::plan::Settings;
 
@@ -71,6 +74,15 @@ pub struct Controlling {
     pub address: SocketAddr,
     /// What is counted.
     pub metrics: MetricSettings,
+    /// How the webhook is served; without it none is.
+    pub webhook: Option<WebhookSettings>,
+}
+
+impl Controlling {
+    fn loader(&self, client: Client) -> Loader {
+        let insecure_registries = self.insecure_registries.clone();
+        Loader { client, insecure_registries, reads: Reads::default() }
+    }
 }
 
 /// A number of requests within a time, and then the same again.
@@ -110,12 +122,34 @@ pub async fn control(
     };
     let metrics = Arc::new(Metrics::new(&controlling.metrics).map_err(ClusterError::Metrics)?);
     let leadership = Leadership::default();
+    let mut webhook = match &controlling.webhook {
+        Some(webhook) => {
+            // Somebody waits for its answers.
+            let loader = controlling.loader(unlimited.clone());
+            let settings = controlling.settings.clone();
+            Some(Webhook::start(webhook, unlimited.clone(), loader, settings)?)
+        }
+        None => None,
+    };
+    let serving = webhook.as_ref().map(Webhook::serving);
     let candidate = Candidate::new(unlimited, controlling.election.clone(), leadership.clone());
-    let served = server::serve(controlling.address, Arc::clone(&metrics), candidate.contact());
+    let contact = candidate.contact();
+    let served = server::serve(controlling.address, Arc::clone(&metrics), contact, serving);
+    let asked = async {
+        match &mut webhook {
+            Some(webhook) => webhook.run().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        served = served => served,
-        led = lead(client, &controlling, candidate, leadership, metrics, stop) => led,
+        served = served => return served,
+        asked = asked => return asked,
+        led = lead(client, &controlling, candidate, leadership, metrics, stop) => led?,
     }
+    if let Some(webhook) = webhook {
+        webhook.end().await;
+    }
+    Ok(())
 }
 
 async fn find_cluster(kubeconfig: Option<&Path>) -> Result<Config, ClusterError> {
@@ -145,11 +179,7 @@ async fn lead(
     tracing::info!(identity, "leading");
     let reporter = Reporter { controller: "slipway".into(), instance: Some(identity.clone()) };
     let recorder = Recorder::new(client.clone(), reporter);
-    let loader = Loader {
-        client: client.clone(),
-        insecure_registries: controlling.insecure_registries.clone(),
-        reads: Reads::default(),
-    };
+    let loader = controlling.loader(client.clone());
     let watches = watches::Watches::of(&client);
     let settings = controlling.settings.clone();
     let context = Context::new(loader, settings, leadership, recorder, metrics, &watches);

@@ -1,7 +1,7 @@
 //! Metrics and probes over HTTP.
 //!
 //! A replica is alive as long as it answers: what the API server does is no reason to start it anew. It is ready while the API server
-//! answers it about the lease, whether it leads or waits. Whether its watches have begun is no part of that: a webhook beside the probes
+//! answers it about the lease, whether it leads or waits, and once it serves the webhook. Whether its watches have begun is no part of that: a webhook beside the probes
 //! may be what a watch waits for.
 
 use std::net::SocketAddr;
@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use super::error::ClusterError;
 use super::lease::Contact;
 use super::metrics::Metrics;
+use super::webhook::Serving;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -24,6 +25,7 @@ pub async fn serve(
     address: SocketAddr,
     metrics: Arc<Metrics>,
     contact: Contact,
+    webhook: Option<Serving>,
 ) -> Result<(), ClusterError> {
     let failed = |source| ClusterError::Listen { address: address.to_string(), source };
     let figures = move || {
@@ -38,10 +40,13 @@ pub async fn serve(
         }
     };
     let ready = move || {
-        let answer = if contact.is_recent() {
-            (StatusCode::OK, "ok")
-        } else {
+        let is_serving = webhook.as_ref().is_none_or(Serving::is_ready);
+        let answer = if !contact.is_recent() {
             (StatusCode::SERVICE_UNAVAILABLE, "the API server does not answer about the lease")
+        } else if !is_serving {
+            (StatusCode::SERVICE_UNAVAILABLE, "the webhook has no certificate yet")
+        } else {
+            (StatusCode::OK, "ok")
         };
         async move { answer }
     };

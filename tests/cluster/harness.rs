@@ -62,12 +62,21 @@ pub struct Namespace {
     _turn: Turn,
 }
 
+/// Says that nothing is judged when it is applied: most tests are about what becomes of it afterwards.
+const NOT_JUDGED: (&str, &str) = ("slipway.dev/admission", "disabled");
+
 impl Namespace {
+    /// One in which anything can be applied.
     pub fn new(test: &str) -> Self {
+        Self::labelled(test, shared_turn(), &[NOT_JUDGED])
+    }
+
+    /// One as users make them: what cannot run is refused when it is applied.
+    pub fn judged(test: &str) -> Self {
         Self::labelled(test, shared_turn(), &[])
     }
 
-    /// One that enforces the Pod Security Standard `restricted`.
+    /// One as users make them that enforces the Pod Security Standard `restricted`.
     pub fn restricted(test: &str) -> Self {
         Self::labelled(test, shared_turn(), &[("pod-security.kubernetes.io/enforce", "restricted")])
     }
@@ -76,7 +85,7 @@ impl Namespace {
     pub fn alone(test: &str) -> Self {
         let guard = TURNS.write().unwrap_or_else(PoisonError::into_inner);
         wait_until_swept();
-        Self::labelled(test, Turn::Alone { _guard: guard }, &[])
+        Self::labelled(test, Turn::Alone { _guard: guard }, &[NOT_JUDGED])
     }
 
     fn labelled(test: &str, turn: Turn, labels: &[(&str, &str)]) -> Self {

@@ -5,3 +5,4 @@ mod process;
 mod settings;
 mod told;
 mod web;
+mod webhook;

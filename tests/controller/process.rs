@@ -56,7 +56,7 @@ impl Controller {
     }
 
     /// The address of its probes.
-    fn address(&self) -> String {
+    pub fn address(&self) -> String {
         self.line("serving metrics and probes")["address"].as_str().unwrap().to_owned()
     }
 
@@ -87,7 +87,7 @@ fn get(address: &str, path: &str) -> (u16, String, String) {
     (code, head.to_ascii_lowercase(), body.to_owned())
 }
 
-fn probe(address: &str, path: &str) -> (u16, String) {
+pub fn probe(address: &str, path: &str) -> (u16, String) {
     let (code, _, body) = get(address, path);
     (code, body)
 }

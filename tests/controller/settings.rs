@@ -25,7 +25,7 @@ fn errors(session: &Session) -> Vec<&str> {
 }
 
 /// Upstream's variables, then ours, each with its flag where it has an effect or is checked.
-const VARIABLES: [(&str, Option<&str>); 41] = [
+const VARIABLES: [(&str, Option<&str>); 46] = [
     ("CTX_TIMEOUT", Some("--ctx-timeout")),
     ("GIT_CONTAINER_TEMPLATE", Some("--git-container-template")),
     ("GIT_CONTAINER_IMAGE", Some("--git-container-image")),
@@ -68,6 +68,11 @@ const VARIABLES: [(&str, Option<&str>); 41] = [
     ("INSECURE_REGISTRIES", Some("--insecure-registries")),
     ("METRICS_ADDRESS", Some("--metrics-address")),
     ("LOG_LEVEL", Some("--log-level")),
+    ("WEBHOOK_NAMESPACE", Some("--webhook-namespace")),
+    ("WEBHOOK_ADDRESS", Some("--webhook-address")),
+    ("ADMISSION_ENABLED", Some("--admission-enabled")),
+    ("TLS_MIN_VERSION", Some("--tls-min-version")),
+    ("TLS_CIPHER_SUITES", Some("--tls-cipher-suites")),
     // Upstream's flags without a variable.
     ("--version", None),
     ("--zap-devel", None),
@@ -135,6 +140,10 @@ fn everything_that_is_wrong_is_told_at_once() {
             ("BUILDRUN_RESOURCE_REQUESTS", "sum"),
             ("BUILDRUN_POD_RETRIES", "-2"),
             ("METRICS_ADDRESS", ":8383"),
+            ("WEBHOOK_ADDRESS", "8443"),
+            ("ADMISSION_ENABLED", "no"),
+            ("TLS_MIN_VERSION", "1.2"),
+            ("TLS_CIPHER_SUITES", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
             ("LOG_LEVEL", "slipway=loud"),
         ],
     );
@@ -160,6 +169,10 @@ fn everything_that_is_wrong_is_told_at_once() {
         "--prometheus-br-rampup-dur-buckets (PROMETHEUS_BR_RAMPUP_DUR_BUCKETS): \"b\" is no number of seconds",
         "--buildstrategy-max-concurrent-reconciles (BUILDSTRATEGY_MAX_CONCURRENT_RECONCILES): \"a\" is no whole number",
         "--clusterbuildstrategy-max-concurrent-reconciles (CLUSTERBUILDSTRATEGY_MAX_CONCURRENT_RECONCILES): \"0x10\" is no whole number",
+        "--webhook-address (WEBHOOK_ADDRESS): \"8443\" is no address with a port, such as 0.0.0.0:8443",
+        "--admission-enabled (ADMISSION_ENABLED): \"no\" is neither true nor false",
+        "--tls-min-version (TLS_MIN_VERSION): \"1.2\" is none of VersionTLS10, VersionTLS11, VersionTLS12 and VersionTLS13",
+        "--tls-cipher-suites (TLS_CIPHER_SUITES): the webhook's key is an elliptic curve's: one of the suites must begin with TLS_ECDHE_ECDSA_",
         "--zap-encoder: \"xml\" is none of the values in --help",
         "--log-level (LOG_LEVEL): \"slipway=loud\" is no filter of logs; use error, warn, info, debug or trace",
     ];

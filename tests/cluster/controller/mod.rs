@@ -3,6 +3,7 @@
 //! Invariant: a test asks for the controller first, and then for its namespace.
 //! Invariant: the program that runs is that of the image imported last; it starts anew once in a run of the tests, and stays afterwards.
 
+mod admission;
 mod api_server;
 mod audit;
 mod burst;

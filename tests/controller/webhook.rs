@@ -1,0 +1,531 @@
+//! The webhook of a controller that never leads: its certificate, its endpoints, its verdicts.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::{Value, json};
+
+use super::api_server::ApiServer;
+use super::process::{Controller, PATIENCE, metadata, probe};
+
+const VERSION: &str = "shipwright.io/v1beta1";
+const NAME: &str = "slipway-webhook";
+const CONFIGURATION: &str = "slipway-admission";
+const DEFINITIONS: [&str; 4] = [
+    "builds.shipwright.io",
+    "buildruns.shipwright.io",
+    "buildstrategies.shipwright.io",
+    "clusterbuildstrategies.shipwright.io",
+];
+
+/// An API server with everything that `install.yaml` brings, on which somebody else leads.
+fn installed() -> ApiServer {
+    let to = |service: &str| json!({ "service": { "name": service, "namespace": "team" } });
+    let definition = |name: &str| {
+        let webhook = json!({ "clientConfig": to(NAME), "conversionReviewVersions": ["v1"] });
+        let conversion = json!({ "strategy": "Webhook", "webhook": webhook });
+        json!({ "metadata": { "name": name, "resourceVersion": "1" }, "spec": { "conversion": conversion } })
+    };
+    let webhook = |name: &str, service: &str| json!({ "name": name, "sideEffects": "None", "admissionReviewVersions": ["v1"], "clientConfig": to(service) });
+    let configuration = json!({
+        "metadata": { "name": CONFIGURATION, "resourceVersion": "1" },
+        "webhooks": [webhook("another", "another"), webhook("admission.slipway.dev", NAME)],
+    });
+    let server = ApiServer::new(&[
+        ("customresourcedefinitions", json!(DEFINITIONS.map(definition))),
+        ("validatingwebhookconfigurations", json!([configuration])),
+        ("namespaces", json!([{ "metadata": { "name": "team" } }])),
+    ]);
+    server.lease_to_another();
+    server
+}
+
+/// A controller with its webhook.
+struct Webhook<'a> {
+    controller: Controller,
+    server: &'a ApiServer,
+    address: String,
+    probes: String,
+}
+
+impl<'a> Webhook<'a> {
+    fn start(test: &str, server: &'a ApiServer, variables: &[(&str, &str)]) -> Self {
+        let own = [("WEBHOOK_NAMESPACE", "team"), ("WEBHOOK_ADDRESS", "127.0.0.1:0")];
+        let controller = Controller::start(test, server, &[&own, variables].concat());
+        let line = controller.line("serving the webhook");
+        let probes = controller.address();
+        let address = line["address"].as_str().unwrap().to_owned();
+        Self { controller, server, address, probes }
+    }
+
+    /// One that everybody has been told of.
+    fn ready(test: &str, server: &'a ApiServer, variables: &[(&str, &str)]) -> Self {
+        let webhook = Self::start(test, server, variables);
+        webhook.await_told();
+        webhook
+    }
+
+    /// Comes back once every caller trusts the same authorities, with them.
+    fn await_told(&self) -> String {
+        until("everybody is told", || {
+            let told: Vec<_> = bundles(self.server).into_iter().flatten().collect();
+            let is_same = told.windows(2).all(|pair| pair[0] == pair[1]);
+            (told.len() == 5 && is_same).then(|| told[0].clone())
+        })
+    }
+
+    /// Status and body of an answer that came from whom callers trust.
+    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+        ask(&self.address, &self.await_told(), method, path, headers, body)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let (code, text) =
+            self.ask("POST", path, "Content-Type: application/json\r\n", &body.to_string());
+        assert_eq!(code, 200, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// What is answered to whoever applies this in place of that.
+    fn review(&self, object: &Value, old: &Value) -> Value {
+        let kind = object["kind"].as_str().unwrap();
+        let operation = if old.is_null() { "CREATE" } else { "UPDATE" };
+        let request = json!({
+            "uid": "of-the-request",
+            "kind": { "group": "shipwright.io", "version": "v1beta1", "kind": kind },
+            "namespace": "team", "operation": operation, "object": object, "oldObject": old, "dryRun": true,
+        });
+        let review = json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request });
+        let answer = self.post("/validate", &review);
+        let head = (&answer["apiVersion"], &answer["kind"], &answer["response"]["uid"]);
+        assert_eq!(
+            head,
+            (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"), &json!("of-the-request"))
+        );
+        assert!(answer["request"].is_null());
+        answer["response"].clone()
+    }
+
+    /// The message with which it is refused.
+    fn refusal(&self, object: &Value, old: &Value) -> String {
+        let response = self.review(object, old);
+        assert_eq!(response["allowed"], false, "{response}");
+        assert_eq!(
+            (&response["status"]["code"], &response["status"]["reason"]),
+            (&json!(422), &json!("Invalid"))
+        );
+        response["status"]["message"].as_str().unwrap().to_owned()
+    }
+
+    /// The warnings with which it is taken.
+    fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
+        let response = self.review(object, old);
+        assert_eq!(response["allowed"], true, "{response}");
+        let warnings = response["warnings"].as_array().cloned().unwrap_or_default();
+        warnings.iter().map(|warning| warning.as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// The first answer that is one. It looks again and again, because nothing tells when others have done their part.
+fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "not after {PATIENCE:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// What each caller trusts, as PEM.
+fn bundles(server: &ApiServer) -> Vec<Option<String>> {
+    let of_definitions = DEFINITIONS.map(|name| {
+        let definition = server.object("customresourcedefinitions", name);
+        definition["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"].clone()
+    });
+    let configuration = server.object("validatingwebhookconfigurations", CONFIGURATION);
+    let of_configuration = configuration["webhooks"][1]["clientConfig"]["caBundle"].clone();
+    let all = of_definitions.into_iter().chain([of_configuration]);
+    all.map(|bundle| bundle.as_str().map(decode)).collect()
+}
+
+/// Base64, as the types of Kubernetes read it.
+fn decode(text: &str) -> String {
+    let bytes: k8s_openapi::ByteString = serde_json::from_value(json!(text)).unwrap();
+    String::from_utf8(bytes.0).unwrap()
+}
+
+fn try_ask(
+    address: &str,
+    authorities: &str,
+    request: &str,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> std::io::Result<String> {
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+        roots.add(authority.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("slipway-webhook.team.svc").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = StreamOwned::new(connection, TcpStream::connect(address)?);
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    match stream.read_to_string(&mut answer) {
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error),
+        _ => Ok(answer),
+    }
+}
+
+fn ask(
+    address: &str,
+    authorities: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
+    let length = body.len();
+    let request =
+        format!("{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n{headers}\r\n{body}");
+    let answer = try_ask(address, authorities, &request, rustls::ALL_VERSIONS).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn build(name: &str, spec: &Value) -> Value {
+    json!({ "apiVersion": VERSION, "kind": "Build", "metadata": metadata(name), "spec": spec })
+}
+
+fn run(name: &str, spec: &Value) -> Value {
+    json!({ "apiVersion": VERSION, "kind": "BuildRun", "metadata": metadata(name), "spec": spec })
+}
+
+fn strategy(name: &str) -> Value {
+    let steps = json!([{ "name": "build", "image": "example.com/image", "command": ["true"] }]);
+    json!({ "apiVersion": VERSION, "kind": "BuildStrategy", "metadata": metadata(name), "spec": { "steps": steps } })
+}
+
+/// What a Build says of its strategy and its image.
+fn spec(strategy: &str, image: &str) -> Value {
+    json!({ "strategy": { "name": strategy }, "output": { "image": image } })
+}
+
+#[test]
+fn callers_trust_what_is_served_and_are_told_again_when_they_forget() {
+    let server = installed();
+    let webhook = Webhook::start("callers_trust", &server, &[]);
+    let first = webhook.await_told();
+    assert_eq!(webhook.ask("GET", "/health", "", ""), (204, String::new()));
+    until("it is ready", || (probe(&webhook.probes, "/readyz").0 == 200).then_some(()));
+    let another = server.object("validatingwebhookconfigurations", CONFIGURATION);
+    assert!(another["webhooks"][0]["clientConfig"]["caBundle"].is_null(), "{another}");
+
+    // As somebody does who replaces the definition.
+    let forgotten = json!({ "spec": { "conversion": { "webhook": { "clientConfig": { "caBundle": null } } } } });
+    server.change("customresourcedefinitions", DEFINITIONS[1], &forgotten);
+    assert_eq!(webhook.await_told(), first);
+
+    // A definition that leads to upstream's webhook is upstream's.
+    let mut upstream = forgotten;
+    upstream["spec"]["conversion"]["webhook"]["clientConfig"]["service"]["name"] =
+        json!("shp-build-webhook");
+    server.change("customresourcedefinitions", DEFINITIONS[0], &upstream);
+    server.remove("validatingwebhookconfigurations", CONFIGURATION);
+
+    server.remove("secrets", NAME);
+    let told = until("the others are told of a new authority", || {
+        let told = bundles(&server);
+        let is_new = told[1..4].iter().all(|told| told.as_ref().is_some_and(|told| *told != first));
+        is_new.then_some(told)
+    });
+    assert_eq!((&told[0], &told[4]), (&None, &None));
+    let authorities = told[1].clone().unwrap();
+    until("the new certificate is served", || {
+        let request = "GET /health HTTP/1.0\r\n\r\n";
+        try_ask(&webhook.address, &authorities, request, rustls::ALL_VERSIONS).ok()
+    });
+}
+
+#[test]
+fn replicas_share_a_certificate_and_make_a_new_one_where_it_cannot_be_read() {
+    let server = installed();
+    let one = Webhook::ready("replicas_one", &server, &[]);
+    let authorities = one.await_told();
+    let other = Webhook::start("replicas_other", &server, &[]);
+    until("the other serves it", || {
+        let request = "GET /health HTTP/1.0\r\n\r\n";
+        try_ask(&other.address, &authorities, request, rustls::ALL_VERSIONS).ok()
+    });
+    assert_eq!(one.await_told(), authorities);
+
+    // `[]` as a list of another shape.
+    server.change("secrets", NAME, &json!({ "data": { "generations.json": "W10=" } }));
+    until("it is made anew", || (bundles(&server)[0].as_ref() != Some(&authorities)).then_some(()));
+    let authorities = one.await_told();
+    for webhook in [&one, &other] {
+        until("both serve it", || {
+            let request = "GET /health HTTP/1.0\r\n\r\n";
+            try_ask(&webhook.address, &authorities, request, rustls::ALL_VERSIONS).ok()
+        });
+    }
+}
+
+#[test]
+fn a_replica_without_a_certificate_is_not_ready() {
+    let server = installed();
+    let forbidden = Some((axum::http::StatusCode::FORBIDDEN, "as the test wants"));
+    server.refuse("POST secrets", forbidden);
+    let webhook = Webhook::start("without_a_certificate", &server, &[]);
+    let line = webhook.controller.line("cannot keep the webhook's certificate; trying again");
+    let error = "the API server does not create Secret slipway-webhook: as the test wants (403)";
+    assert_eq!(line["error"], error);
+    server.wait_for("GET leases");
+    until("it hears about the lease", || {
+        let unready = (503, "the webhook has no certificate yet".to_owned());
+        (probe(&webhook.probes, "/readyz") == unready).then_some(())
+    });
+    server.refuse("POST secrets", None);
+    webhook.await_told();
+    until("it is ready", || (probe(&webhook.probes, "/readyz").0 == 200).then_some(()));
+}
+
+#[test]
+fn what_is_no_review_is_told_in_the_words_of_upstream() {
+    let server = installed();
+    let webhook = Webhook::ready("no_review", &server, &[]);
+    let json = "Content-Type: application/json\r\n";
+    let review =
+        r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"a"}}"#;
+    for (headers, body, answer) in [
+        ("", review, "invalid Content-Type header ``"),
+        (
+            "Content-Type: application/json; charset=utf-8\r\n",
+            review,
+            "invalid Content-Type header `application/json; charset=utf-8`",
+        ),
+        (
+            "Content-Type: application/json\r\nAccept: text/html\r\n",
+            review,
+            "invalid accept header `text/html`",
+        ),
+        (
+            json,
+            r#"{"apiVersion":"v1","kind":"List"}"#,
+            "Unsupported group version kind: /v1, Kind=List",
+        ),
+    ] {
+        let answered = webhook.ask("POST", "/validate", headers, body);
+        assert_eq!(answered, (400, answer.to_owned()));
+    }
+    let (code, text) = webhook.ask("POST", "/validate", json, "{");
+    assert!(
+        code == 400 && text.starts_with("failed to deserialize body ({) with error "),
+        "{text}"
+    );
+    let yaml = "Content-Type: application/yaml\r\nAccept: application/yaml\r\n";
+    let body = "apiVersion: admission.k8s.io/v1\nkind: AdmissionReview\nrequest: {uid: a}\n";
+    let (code, text) = webhook.ask("POST", "/validate", yaml, body);
+    let answer: Value = serde_saphyr::from_str(&text).unwrap();
+    assert_eq!((code, &answer["response"]), (200, &json!({ "uid": "a", "allowed": true })));
+    assert_eq!(webhook.ask("GET", "/other", "", "").0, 404);
+    assert_eq!(webhook.ask("GET", "/validate", "", "").0, 405);
+}
+
+#[test]
+fn objects_are_converted_in_the_words_of_upstream() {
+    let server = installed();
+    let webhook = Webhook::ready("converted", &server, &[]);
+    let review = |desired: &str, object: &Value| {
+        let request = json!({ "uid": "a", "desiredAPIVersion": desired, "objects": [object] });
+        json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "request": request })
+    };
+    let build = build("app", &spec("known", "registry.example.com/app"));
+    let answer = webhook.post("/convert", &review("shipwright.io/v1alpha1", &build));
+    let converted = &answer["response"]["convertedObjects"][0];
+    assert_eq!(answer["response"]["result"]["status"], "Success", "{answer}");
+    assert_eq!(converted["apiVersion"], "shipwright.io/v1alpha1");
+    let answer = webhook.post("/convert", &review(VERSION, converted));
+    assert_eq!(answer["response"]["convertedObjects"][0], build);
+    let answer = webhook.post("/convert", &review("shipwright.io/v2", &build));
+    let failure = json!({ "status": "Failure", "message": "unexpected conversion version to \"shipwright.io/v2\"" });
+    assert_eq!(answer["response"], json!({ "uid": "a", "result": failure }));
+    let answered = webhook.ask("POST", "/convert", "", "{}");
+    assert_eq!(answered, (400, "invalid Content-Type header ``".to_owned()));
+}
+
+#[test]
+fn a_build_is_refused_for_all_that_is_wrong_and_warned_of_what_is_missing() {
+    let server = installed();
+    server.add("buildstrategies", strategy("known"));
+    let webhook = Webhook::ready("a_build", &server, &[]);
+    let mut bad = spec("missing", "registry.example.com/app");
+    bad["env"] = json!([{ "name": "", "value": "x" }]);
+    bad["nodeSelector"] = json!({ "a b": "c" });
+    bad["output"]["pushSecret"] = json!("missing");
+    let message = webhook.refusal(&build("app", &bad), &Value::Null);
+    let lines: Vec<&str> = message.lines().collect();
+    assert_eq!(lines[0], "2 problems:");
+    assert!(lines[1].starts_with("spec.env[0].name: SpecEnvNameCanNotBeBlank: "), "{message}");
+    assert!(lines[2].starts_with("spec.nodeSelector"), "{message}");
+    let response = webhook.review(&build("app", &bad), &Value::Null);
+    assert_eq!(response["warnings"].as_array().unwrap().len(), 2, "{response}");
+
+    let missing = spec("missing", "registry.example.com/app");
+    assert_eq!(
+        webhook.warnings(&build("app", &missing), &Value::Null),
+        [
+            "spec.strategy.name: BuildStrategyNotFound: buildStrategy missing does not exist in namespace team"
+        ]
+    );
+    let fine = spec("known", "registry.example.com/app");
+    assert!(webhook.warnings(&build("app", &fine), &Value::Null).is_empty());
+
+    // What was wrong before is no reason to refuse a change of something else, wherever it stands now.
+    let mut changed = bad.clone();
+    changed["output"]["image"] = json!("registry.example.com/other");
+    changed["env"] = json!([{ "name": "A", "value": "x" }, { "name": "", "value": "x" }]);
+    assert!(webhook.warnings(&build("app", &changed), &build("app", &bad)).is_empty());
+    changed["env"] = json!([{ "name": "", "value": "x" }, { "name": "", "value": "x" }]);
+    let message = webhook.refusal(&build("app", &changed), &build("app", &bad));
+    assert!(message.starts_with("spec.env[1].name: SpecEnvNameCanNotBeBlank: "), "{message}");
+
+    let mut labelled = build("app", &bad);
+    labelled["metadata"]["labels"] = json!({ "a": "b" });
+    assert!(webhook.warnings(&labelled, &build("app", &bad)).is_empty());
+    let mut leaving = build("app", &changed);
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-11-21T12:00:00Z");
+    assert!(webhook.warnings(&leaving, &build("app", &bad)).is_empty());
+
+    let mut unreadable = strategy("odd");
+    unreadable["spec"]["volumes"] =
+        json!([{ "name": "a", "secret": { "secretName": "b", "defaultMode": 4_294_967_296_i64 } }]);
+    let message = webhook.refusal(&unreadable, &Value::Null);
+    assert!(message.starts_with("BuildStrategy odd cannot be read: "), "{message}");
+    let mut edited = unreadable.clone();
+    edited["spec"]["steps"] = json!([]);
+    assert!(webhook.warnings(&edited, &unreadable).is_empty());
+}
+
+#[test]
+fn a_run_is_refused_for_a_build_that_is_not_registered() {
+    let server = installed();
+    server.add("buildstrategies", strategy("known"));
+    let webhook = Webhook::ready("a_run", &server, &[]);
+    let named = |name: &str| run("app", &json!({ "build": { "name": name } }));
+    let old = |name: &str, spec: &Value| {
+        let mut build = build(name, spec);
+        build["metadata"]["creationTimestamp"] = json!("2026-11-21T12:00:00Z");
+        build["status"] = json!({ "registered": "False", "reason": "BuildStrategyNotFound", "message": "it says so" });
+        build
+    };
+    let missing = spec("missing", "registry.example.com/app");
+    server.add("builds", old("old", &missing));
+    let refusal = "2 problems:\n\
+        Build team/old spec.strategy.name: BuildStrategyNotFound: buildStrategy missing does not exist in namespace team\n\
+        spec.build.name: BuildRegistrationFailed: the Build is not registered correctly, build: old, registered status: False, reason: BuildStrategyNotFound";
+    assert_eq!(webhook.refusal(&named("old"), &Value::Null), refusal);
+    // What it misses has come since, and nobody has judged it again.
+    server.add("builds", old("mended", &spec("known", "registry.example.com/app")));
+    server
+        .add("serviceaccounts", json!({ "metadata": { "name": "default", "namespace": "team" } }));
+    assert!(webhook.warnings(&named("mended"), &Value::Null).is_empty());
+
+    // The files of one directory come one after another.
+    let mut new = build("new", &missing);
+    new["metadata"]["creationTimestamp"] = json!(k8s_openapi::jiff::Timestamp::now().to_string());
+    server.add("builds", new);
+    assert_eq!(webhook.warnings(&named("new"), &Value::Null).len(), 2);
+    assert_eq!(
+        webhook.warnings(&named("unknown"), &Value::Null),
+        ["spec.build.name: BuildNotFound: build.shipwright.io \"unknown\" not found"]
+    );
+    let embedded = run("app", &json!({ "build": { "spec": missing } }));
+    assert_eq!(webhook.warnings(&embedded, &Value::Null).len(), 1);
+
+    // Who uploads waits for a pod, for ever.
+    let mut upload = named("new");
+    upload["spec"]["source"] = json!({ "type": "Local", "local": { "name": "local-copy" } });
+    let message = webhook.refusal(&upload, &Value::Null);
+    assert!(message.contains("BuildStrategyNotFound"), "{message}");
+
+    let mut account = named("mended");
+    account["spec"]["serviceAccount"] = json!("missing");
+    assert_eq!(
+        webhook.warnings(&account, &Value::Null),
+        ["spec.serviceAccount: ServiceAccountNotFound: service account missing not found"]
+    );
+
+    // It can be canceled, from the first moment on, and labelled by the controller.
+    let mut canceled = named("old");
+    canceled["spec"]["state"] = json!("BuildRunCanceled");
+    assert!(webhook.warnings(&canceled, &named("old")).is_empty());
+    canceled["spec"]["build"]["name"] = json!("mended");
+    assert!(webhook.warnings(&canceled, &Value::Null).is_empty());
+    let both = json!({ "build": { "name": "mended", "spec": spec("known", "a") } });
+    let message = webhook.refusal(&run("app", &both), &Value::Null);
+    assert!(message.starts_with("spec.build: BuildRunAmbiguousBuild: "), "{message}");
+    let mut started = named("mended");
+    started["status"] = json!({ "startTime": "2026-11-21T12:00:00Z" });
+    assert!(webhook.warnings(&run("app", &both), &started).is_empty());
+}
+
+#[test]
+fn who_cannot_look_takes_everything_and_says_so() {
+    let server = installed();
+    let webhook = Webhook::ready("cannot_look", &server, &[]);
+    let forbidden = Some((axum::http::StatusCode::FORBIDDEN, "as the test wants"));
+    server.refuse("GET buildstrategies", forbidden);
+    let build = build("app", &spec("missing", "registry.example.com/app"));
+    let expected = "what the Build names was not looked at: the API server does not get BuildStrategy missing: as the test wants (403)";
+    assert_eq!(webhook.warnings(&build, &Value::Null), [expected]);
+}
+
+#[test]
+fn a_setting_takes_everything() {
+    let server = installed();
+    let webhook = Webhook::ready("takes_everything", &server, &[("ADMISSION_ENABLED", "false")]);
+    let mut bad = spec("missing", "registry.example.com/app");
+    bad["env"] = json!([{ "name": "", "value": "x" }]);
+    assert!(webhook.warnings(&build("app", &bad), &Value::Null).is_empty());
+}
+
+#[test]
+fn only_versions_that_are_wanted_are_spoken() {
+    let server = installed();
+    let webhook = Webhook::ready("versions", &server, &[("TLS_MIN_VERSION", "VersionTLS13")]);
+    let authorities = webhook.await_told();
+    let request = "GET /health HTTP/1.0\r\n\r\n";
+    let speak = |version: &'static rustls::SupportedProtocolVersion| {
+        try_ask(&webhook.address, &authorities, request, &[version])
+    };
+    until("it is served", || speak(&rustls::version::TLS13).ok());
+    let error = speak(&rustls::version::TLS12).unwrap_err().to_string();
+    assert!(error.contains("ProtocolVersion"), "{error}");
+}
+
+#[test]
+fn a_replica_that_ends_answers_for_a_while() {
+    let server = installed();
+    let webhook = Webhook::ready("ends", &server, &[]);
+    let (address, authorities) = (webhook.address.clone(), webhook.await_told());
+    let ended = std::thread::spawn(move || webhook.controller.stop());
+    let request = "GET /health HTTP/1.0\r\n\r\n";
+    let mut answers = 0;
+    while try_ask(&address, &authorities, request, rustls::ALL_VERSIONS).is_ok() {
+        answers += 1;
+    }
+    assert!(answers > 0);
+    assert_eq!(ended.join().unwrap(), Some(0));
+}
