@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::sessions::{Folder, Session};
 use super::controller::Controller;
-use super::controller::roles::Person;
+use super::controller::person::Person;
 use super::controller::runs::{end_of, pod_of, run_called};
 use super::documents::Sample;
 use super::harness::{Namespace, secret};

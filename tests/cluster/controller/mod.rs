@@ -19,6 +19,7 @@ mod killed;
 mod leader;
 mod lost;
 mod metrics;
+mod person;
 mod policy;
 mod preempted;
 mod prepared;
