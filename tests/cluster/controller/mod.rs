@@ -29,6 +29,7 @@ mod role_use;
 pub mod roles;
 pub mod runs;
 mod samples;
+mod shp;
 mod told;
 mod unreadable;
 mod waiting;
