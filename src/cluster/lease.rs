@@ -102,13 +102,15 @@ pub struct Candidate {
     contact: Contact,
     /// What was seen last of somebody else's lease, and when.
     seen: Option<(Option<String>, Instant)>,
+    /// Whom the log named last as the one that has it.
+    told: String,
 }
 
 impl Candidate {
     pub fn new(client: Client, election: Election, leadership: Leadership) -> Self {
         let api = Api::namespaced(client, &election.namespace);
         let contact = Contact::new(election.duration);
-        Self { api, election, leadership, contact, seen: None }
+        Self { api, election, leadership, contact, seen: None, told: String::new() }
     }
 
     /// Whether the API server answers this candidate.
@@ -194,6 +196,10 @@ impl Candidate {
             && !holder.is_empty()
             && !self.has_ended(spec, lease.metadata.resource_version.clone())
         {
+            if self.told != holder {
+                tracing::info!(holder, "somebody else holds the lease: this replica waits for it");
+                self.told = holder;
+            }
             return Ok(false);
         }
         if !is_mine {
