@@ -56,7 +56,6 @@ pub async fn reconcile(
             return Ok(Action::await_change());
         }
     };
-    let is_of_others = run.status.as_ref().is_some_and(|status| status.executor.is_some());
     if run.metadata.deletion_timestamp.is_some() || context.arrivals.is_behind(run) {
         return Ok(Action::await_change());
     }
@@ -65,7 +64,7 @@ pub async fn reconcile(
         pod::remove_account(&context, run).await?;
         return retention::finished(&context, run).await;
     }
-    if is_of_others {
+    if is_of_others(run) {
         return Ok(Action::await_change());
     }
     let pod_name = run.annotations().get(POD_ANNOTATION).cloned();
@@ -80,6 +79,12 @@ pub async fn reconcile(
         (Some(name), Some(pod)) => Box::pin(follow(&context, run, &name, Some(&pod))).await,
         _ => Box::pin(start(&context, run)).await,
     }
+}
+
+/// Whether an installed upstream has begun it. Older releases write no executor.
+fn is_of_others(run: &BuildRun) -> bool {
+    let status = run.status.as_ref();
+    status.is_some_and(|status| status.executor.is_some() || status.task_run_name.is_some())
 }
 
 /// Judges the run and makes its pod.
