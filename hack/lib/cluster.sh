@@ -104,6 +104,7 @@ cluster_images() {
     export PATH=$cluster_state/bin:$PATH CONTAINERD_ADDRESS=$cluster_socket
     images_for images_import
     images_controller_for images_import
+    images_upstream_for images_import
 }
 
 cluster_start() { # component

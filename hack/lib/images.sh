@@ -1,8 +1,8 @@
 # The images of the tests, built here for the cluster and the engines alike. Sourced after packages.sh and services.sh, not run.
 #
 # images_for COMMAND… builds what is not in the cache and calls COMMAND… REFERENCE CONTENT ARCHIVE for each image, images_controller_for
-# COMMAND… does so for the controller's; images_import is such a command, for containerd. It needs ctr on PATH and CONTAINERD_ADDRESS in
-# the environment.
+# COMMAND… does so for the controller's, images_upstream_for COMMAND… for the one that plays an installed upstream; images_import is such a
+# command, for containerd. It needs ctr on PATH and CONTAINERD_ADDRESS in the environment.
 # The images hold the tests' certificate authority, so that what runs in them trusts the test servers.
 #
 # Invariant: each image is built from a directory and kept as one archive named by that directory's content; where that content is
@@ -61,6 +61,16 @@ images_controller_for() ( # command...
     install -m 0755 "${CARGO_TARGET_DIR:-$images_source/target}/release/slipway" "$images_contexts/controller/slipway"
     images_certificates controller
     images_one controller "slipway.dev/controller:$(images_version)"
+)
+
+images_upstream_for() ( # command...
+    set -euo pipefail
+    program=$("$images_source/hack/shp")
+    images_begin "$@"
+    images_context upstream
+    printf 'FROM scratch\nCOPY shp /shp\nUSER 1000:1000\nENTRYPOINT ["/shp", "upstream"]\n' >"$images_contexts/upstream/Containerfile"
+    install -m 0755 "$program" "$images_contexts/upstream/shp"
+    images_one upstream slipway.test/upstream:1
 )
 
 images_begin() { # command...

@@ -3,6 +3,7 @@
 //
 //	shp [--release v0.16|v0.17|v0.19] build create|list|delete|run|upload …
 //	shp buildrun create|list|cancel|delete|logs|gather …
+//	shp upstream    stands in for an installed controller of upstream's, inside a pod
 //
 // Exit codes: 0, and 1 for everything else.
 package main
@@ -68,6 +69,9 @@ func (i *invocation) parse(arguments []string) error {
 	}
 	words := flags.Args()
 	length := min(2, len(words))
+	if length > 0 && words[0] == "upstream" {
+		length = 1
+	}
 	i.verb, i.arguments = strings.Join(words[:length], " "), words[length:]
 	return nil
 }
@@ -105,6 +109,7 @@ var verbs = map[string]verb{
 	"buildrun delete": named(deleteBuildRun),
 	"buildrun logs":   named(printBuildRunLogs),
 	"buildrun gather": named(gather),
+	"upstream":        upstream,
 }
 
 func run() error {

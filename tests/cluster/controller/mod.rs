@@ -32,6 +32,7 @@ mod samples;
 mod shp;
 mod told;
 mod unreadable;
+mod upstream;
 mod waiting;
 mod writes;
 

@@ -14,7 +14,7 @@ use super::person::Person;
 const VERSION: &str = "shipwright.io/v1beta1";
 
 /// A strategy of that name with these steps as 1234:5678.
-fn strategy(name: &str, steps: &[Value]) -> String {
+pub fn strategy(name: &str, steps: &[Value]) -> String {
     let user = json!({ "runAsUser": 1234, "runAsGroup": 5678 });
     let spec = json!({ "securityContext": user, "steps": steps });
     json!({ "apiVersion": VERSION, "kind": "BuildStrategy", "metadata": { "name": name }, "spec": spec }).to_string()
