@@ -2,6 +2,7 @@
 //!
 //! Invariant: the client is somebody with the role `edit` in one namespace, who also writes all manifests here.
 
+mod bundle;
 mod client;
 mod follow;
 mod lists;
