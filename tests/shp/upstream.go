@@ -22,7 +22,7 @@ const (
 )
 
 // upstream does what others see of an installed controller of upstream's, for the runs of one namespace: it takes the lease, and of each run
-// without an executor it makes a pod and writes the executor and what becomes of it. As with upstream the pod is not the run's own,
+// that names no TaskRun it makes a pod, and writes such names and what becomes of it. As with upstream the pod is not the run's own,
 // and the lease is not given back when it ends.
 func upstream(ctx context.Context, client *client, _ *invocation) error {
 	host, err := os.Hostname()
@@ -78,7 +78,7 @@ func bringForward(ctx context.Context, client *client, runs []buildRun) error {
 		var err error
 		switch {
 		case run.isDone():
-		case run.Status.Executor == nil:
+		case run.Status.TaskRunName == nil:
 			err = begin(ctx, client, &run)
 		default:
 			err = observe(ctx, client, &run)
@@ -130,7 +130,7 @@ func begin(ctx context.Context, client *client, run *buildRun) error {
 }
 
 func observe(ctx context.Context, client *client, run *buildRun) error {
-	pod, err := client.core.CoreV1().Pods(client.namespace).Get(ctx, run.Status.Executor.Name+"-pod", metav1.GetOptions{})
+	pod, err := client.core.CoreV1().Pods(client.namespace).Get(ctx, *run.Status.TaskRunName+"-pod", metav1.GetOptions{})
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ use super::{Controller, await_rollout, of_controller};
 const UPSTREAM: &str = "shipwright-build-controller";
 /// Of the definitions, where cert-manager keeps what they trust.
 const INJECTED: &str = "cert-manager.io/inject-ca-from";
+/// Runs that upstream has begun, the last one as older releases do.
+const KEPT: [&str; 4] = ["finished", "awaited", "left", "of-old"];
 
 #[test]
 fn a_cluster_moves_and_back_as_the_page_says() {
@@ -51,13 +53,23 @@ fn a_cluster_moves_and_back_as_the_page_says() {
     upstream.step("2.");
     create(&namespace, "left");
     let left = pod_of_upstream(&namespace, "left");
+    create(&namespace, "of-old");
+    let old = r#"[{"op":"remove","path":"/status/executor"}]"#;
+    namespace.kubectl(&[
+        "patch",
+        "buildrun/of-old",
+        "--subresource=status",
+        "--type=json",
+        "--patch",
+        old,
+    ]);
     let requests = audit::by_controller_since(begin);
     let changes = requests.iter().filter(|request| request.is_change());
     let own: Vec<_> = changes.filter(|request| request.is_in(namespace.name())).collect();
     assert!(own.is_empty(), "of the one that waits: {own:#?}");
 
     // What upstream has begun stays its own.
-    let before = ["finished", "awaited", "left"].map(|name| version(&namespace, name));
+    let before = KEPT.map(|name| version(&namespace, name));
     upstream.step("3.");
     lease_of(&namespace, NAME);
     let table = upstream.step("3.");
@@ -66,7 +78,7 @@ fn a_cluster_moves_and_back_as_the_page_says() {
     let ours = end_of(&namespace, "ours");
     assert_eq!(ours.succeeded().unwrap().reason, "Succeeded");
     assert!(ours.status.as_ref().unwrap().executor.is_none());
-    assert_eq!(["finished", "awaited", "left"].map(|name| version(&namespace, name)), before);
+    assert_eq!(KEPT.map(|name| version(&namespace, name)), before);
     let pod = pod_of_upstream(&namespace, "left");
     assert_eq!((phase(&pod), &pod.metadata.uid), ("Running", &left.metadata.uid));
     assert_eq!((&pod.spec, &pod.metadata.deletion_timestamp), (&left.spec, &None));
@@ -76,8 +88,10 @@ fn a_cluster_moves_and_back_as_the_page_says() {
     lease_of(&namespace, UPSTREAM);
     assert_conversion(&upstream, true);
     let built = version(&namespace, "ours");
-    let_go(&namespace, "left");
-    assert_eq!(end_of(&namespace, "left").succeeded().unwrap().reason, "Succeeded");
+    for run in ["left", "of-old"] {
+        let_go(&namespace, run);
+        assert_eq!(end_of(&namespace, run).succeeded().unwrap().reason, "Succeeded");
+    }
     assert_eq!(version(&namespace, "ours"), built);
 
     for step in ["1.", "2.", "3.", "5."] {
@@ -88,7 +102,7 @@ fn a_cluster_moves_and_back_as_the_page_says() {
     create(&namespace, "after");
     assert_eq!(end_of(&namespace, "after").succeeded().unwrap().reason, "Succeeded");
     let runs = namespace.kubectl(&["get", "builds,buildruns", "--output=name"]);
-    assert_eq!(runs.lines().count(), 6, "{runs}");
+    assert_eq!(runs.lines().count(), 7, "{runs}");
     let named = kubectl(&[
         "get",
         "all,serviceaccounts,roles,rolebindings",
