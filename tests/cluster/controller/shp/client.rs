@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::super::super::harness::{PATIENCE, run};
@@ -30,7 +31,7 @@ pub struct Started {
     child: Child,
     lines: Receiver<String>,
     stdout: String,
-    stderr: std::thread::JoinHandle<String>,
+    stderr: Option<JoinHandle<String>>,
     what: String,
 }
 
@@ -76,7 +77,13 @@ pub fn start(mut command: Command) -> Started {
         errors.read_to_end(&mut text).unwrap();
         String::from_utf8(text).unwrap()
     });
-    Started { child, lines, stdout: String::new(), stderr, what: format!("{command:?}") }
+    Started {
+        child,
+        lines,
+        stdout: String::new(),
+        stderr: Some(stderr),
+        what: format!("{command:?}"),
+    }
 }
 
 impl Started {
@@ -93,8 +100,8 @@ impl Started {
     pub fn end(mut self) -> Said {
         self.read(|_| false);
         let code = self.child.wait().unwrap().code();
-        let stderr = std::mem::replace(&mut self.stderr, std::thread::spawn(String::new));
-        Said { code, stdout: std::mem::take(&mut self.stdout), stderr: stderr.join().unwrap() }
+        let stderr = self.stderr.take().unwrap().join().unwrap();
+        Said { code, stdout: std::mem::take(&mut self.stdout), stderr }
     }
 
     /// Takes what it prints until such a line; whether there was one before it ended.
