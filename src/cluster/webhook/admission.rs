@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::super::build_run::has_started;
+use super::super::outcome::has_started;
 use super::super::error::ClusterError;
 use super::super::lease::within;
 use super::super::load::{Loader, Lookup};

@@ -12,7 +12,7 @@ use super::role_use::rights;
 /// One of the cluster's ordinary users, with a role in one namespace.
 pub struct Person<'a> {
     namespace: &'a Namespace,
-    name: &'static str,
+    pub name: &'static str,
 }
 
 impl<'a> Person<'a> {
