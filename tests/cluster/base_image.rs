@@ -17,7 +17,7 @@ fn the_image_works_for_any_user_on_a_read_only_root() {
         git config --system filter.lfs.process
         tar --version | head -n 1
         ls -L /etc/ssl/certs/ca-certificates.crt
-        command -v ssh; command -v waiter
+        command -v ssh; command -v tar; command -v waiter
         waiter --help >/dev/null && echo waiter answers
         touch /new 2>&1 || true
         echo set-id files: $(find / -xdev -perm /6000 2>/dev/null | wc -l)";
@@ -49,6 +49,7 @@ fn the_image_works_for_any_user_on_a_read_only_root() {
         "tar (GNU tar)",
         "/etc/ssl/certs/ca-certificates.crt",
         "/usr/bin/ssh",
+        "/usr/local/bin/tar",
         "/usr/local/bin/waiter",
         "waiter answers",
         "touch: cannot touch '/new': Read-only file system",

@@ -1,6 +1,9 @@
 //! A working copy as the source, the engine as the target, and parameters from the command line.
 
 use serde_json::json;
+use slipway_step::oci::{Credentials, Reference, Registry};
+
+use crate::artifact;
 
 use super::harness::{Documents, User, make_executable, output, sample, succeed, variable};
 
@@ -129,5 +132,25 @@ fn parameters_come_from_the_command_line() {
     user.run(&documents, &["--param", "other=1"]).expect(2).says("other");
     user.run(&documents, &["--param", "word=1", "--param", "word=2"]).expect(2).says("word");
     user.run(&documents, &["--param", "word"]).expect(2).says("word");
+    user.expect_nothing_left();
+}
+
+#[test]
+fn an_artifact_is_fetched_from_its_registry() {
+    let user = User::root();
+    let name = "local/artifact-source:1";
+    let address = variable("SLIPWAY_LOCAL_REGISTRY_ADDRESS");
+    let image: Reference = format!("{address}/{name}").parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let say = |line: &str| eprintln!("{line}");
+        let registry = Registry::connect(image, Credentials::anonymous(), true, say).await.unwrap();
+        registry.push(&artifact::image("which", "from an artifact\n")).await.unwrap();
+    });
+    let script = "cat which; stat -c '%u:%g %a %n' which";
+    let mut documents = from_git(script);
+    let image = format!("{}/{name}", variable("SLIPWAY_LOCAL_REGISTRY"));
+    documents.build["spec"]["source"] = json!({ "type": "OCI", "ociArtifact": { "image": image } });
+    user.run(&documents.text(), &[]).expect(0).prints(&["from an artifact", "1001:1000 750 which"]);
     user.expect_nothing_left();
 }

@@ -30,6 +30,7 @@ mod roles;
 pub mod runs;
 mod samples;
 mod shp;
+mod sources;
 mod told;
 mod unreadable;
 mod upstream;
