@@ -10,6 +10,7 @@ mod credentials;
 mod error;
 mod layer;
 mod layout;
+mod load;
 mod login;
 mod manifest;
 mod platform;
