@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::super::outcome::has_started;
 use super::super::error::ClusterError;
 use super::super::lease::within;
 use super::super::load::{Loader, Lookup};
+use super::super::outcome::has_started;
 use crate::Chain;
 use crate::api::{API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, Strategy};
 use crate::plan::{ObjectName, Refusal, Review, Settings};
