@@ -11,6 +11,7 @@ mod gate;
 mod git;
 mod harness;
 mod identity;
+mod index;
 mod names;
 mod observe;
 mod parity;

@@ -60,6 +60,19 @@ impl Pushed {
         self.inspect(&[])["Digest"].as_str().unwrap().to_owned()
     }
 
+    /// One image of the index that it is.
+    pub fn with_digest(&self, digest: &str) -> Self {
+        let repository = self.reference.strip_suffix(":1").expect("it has its tag");
+        Self { reference: format!("{repository}@{digest}"), options: self.options.clone() }
+    }
+
+    /// Of the bytes that the registry has, also where they are an index.
+    pub fn raw_digest(&self) -> String {
+        let output = self.skopeo("inspect", &["--raw"], &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        slipway_step::oci::digest_of(&output.stdout)
+    }
+
     /// Config and layers, as the manifest states them.
     pub fn size(&self) -> i64 {
         let manifest = self.inspect(&["--raw"]);
