@@ -29,6 +29,7 @@ mod role_use;
 mod roles;
 pub mod runs;
 mod samples;
+mod scanned;
 mod shp;
 mod sources;
 mod told;
