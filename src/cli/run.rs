@@ -42,6 +42,9 @@ pub struct RunHereArguments {
     /// Take a Secret from the files of a directory, each a key; may be repeated
     #[arg(long = "secret", value_name = "NAME=DIR")]
     secrets: Vec<String>,
+    /// Image of the step that processes the image; output.vulnerabilityScan needs one that has trivy
+    #[arg(long, env = "IMAGE_PROCESSING_CONTAINER_IMAGE", value_name = "IMAGE")]
+    image_processing_container_image: Option<String>,
     /// Address of the engine, such as unix:///run/podman/podman.sock; default: DOCKER_HOST, docker's context, the usual sockets
     #[arg(long, value_name = "URL")]
     engine: Option<String>,
@@ -109,6 +112,11 @@ fn request(arguments: &RunHereArguments) -> Result<Request, Refused> {
     };
     problems.extend(set_up(arguments, &mut files, &mut buildrun, &mut notes));
     let mut settings = Settings::default();
+    if let Some(image) =
+        arguments.image_processing_container_image.as_ref().filter(|i| !i.is_empty())
+    {
+        settings.image_processing.image.clone_from(image);
+    }
     if arguments.load {
         local::keep_image_here(&mut files, &mut buildrun);
         settings.save_image = Some(SAVED_IMAGE.into());

@@ -8,6 +8,7 @@ mod interruption;
 mod leftovers;
 mod outcome;
 mod proxy;
+mod scan;
 mod source;
 mod steps;
 mod volumes;
