@@ -150,10 +150,14 @@ const TEMPLATE_KEYS: [&str; 8] = [
     "workingDir",
 ];
 
+/// Upstream takes whole containers, and the name of its own says nothing.
+const WITHOUT_EFFECT: &str = "name";
+
 /// The default container with what the template says in place of its own, key by key.
 fn completed(json: &str, default: &ContainerTemplate) -> Result<ContainerTemplate, String> {
     let given: Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let Value::Object(mut given) = given else { return Err("must be a JSON object".into()) };
+    given.remove(WITHOUT_EFFECT);
     let unknown: Vec<&str> =
         given.keys().map(String::as_str).filter(|key| !TEMPLATE_KEYS.contains(key)).collect();
     if !unknown.is_empty() {
@@ -216,6 +220,71 @@ mod tests {
         Settings::default().waiter
     }
 
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: SettingsArguments,
+    }
+
+    fn settings(flags: &[&str]) -> Settings {
+        let line = <Line as clap::Parser>::parse_from([&["controller"], flags].concat());
+        let mut problems = Problems::default();
+        let settings = line.arguments.settings(&mut problems);
+        assert_eq!(problems.into_lines(), Vec::<String>::new());
+        settings
+    }
+
+    #[test]
+    fn each_image_and_template_counts_for_its_own_step() {
+        type Role = fn(&mut Settings) -> &mut ContainerTemplate;
+        let roles: [(&str, Role); 4] = [
+            ("git", |settings| &mut settings.git),
+            ("bundle", |settings| &mut settings.bundle),
+            ("image-processing", |settings| &mut settings.image_processing),
+            ("waiter", |settings| &mut settings.waiter),
+        ];
+        for (name, role) in roles {
+            let template = format!(
+                r#"--{name}-container-template={{"image":"of/template","workingDir":"/a"}}"#
+            );
+            let mut expected = Settings::default();
+            role(&mut expected).image = "of/template".into();
+            role(&mut expected).working_dir = Some("/a".into());
+            assert_eq!(settings(&[&template]), expected);
+            // The image of its own goes before the template's.
+            role(&mut expected).image = "own".into();
+            let image = format!("--{name}-container-image=own");
+            assert_eq!(settings(&[&template, &image]), expected);
+        }
+    }
+
+    #[test]
+    fn the_other_settings_count() {
+        type Change = fn(&mut Settings);
+        let cases: [(&str, Change); 13] = [
+            ("--git-enable-rewrite-rule=TRUE", |settings| settings.git_url_rewrite = true),
+            ("--git-enable-rewrite-rule=yes", |_| {}),
+            ("--vulnerability-count-limit=7", |settings| settings.vulnerability_count_limit = 7),
+            ("--vulnerability-count-limit=0", |settings| settings.vulnerability_count_limit = 0),
+            ("--vulnerability-count-limit=-3", |settings| settings.vulnerability_count_limit = 0),
+            ("--vulnerability-count-limit=", |_| {}),
+            ("--buildrun-executor=TaskRun", |_| {}),
+            ("--forbidden-env-var-names= A , B_* ", |settings| {
+                settings.forbidden_env = vec!["A".into(), "B_*".into()];
+            }),
+            ("--forbidden-env-var-names=,", |settings| settings.forbidden_env = Vec::new()),
+            ("--forbidden-env-var-names=", |_| {}),
+            ("--prepare-container-image=own", |settings| settings.prepare_image = "own".into()),
+            ("--buildrun-pod-retries=0", |settings| settings.pod_retries = 0),
+            ("--buildrun-resource-requests=Sum", |settings| settings.requests = Requests::Sum),
+        ];
+        for (flag, change) in cases {
+            let mut expected = Settings::default();
+            change(&mut expected);
+            assert_eq!(settings(&[flag]), expected, "{flag}");
+        }
+    }
+
     #[test]
     fn a_template_with_one_key_keeps_all_others() {
         let default = serde_json::to_value(container()).unwrap();
@@ -238,8 +307,11 @@ mod tests {
 
     #[test]
     fn what_says_nothing_is_as_by_default() {
-        for json in ["{}", r#"{"image":""}"#, r#"{"image":null,"env":null,"securityContext":null}"#]
-        {
+        for json in [
+            "{}",
+            r#"{"image":""}"#,
+            r#"{"image":null,"env":null,"securityContext":null,"name":"x"}"#,
+        ] {
             assert_eq!(completed(json, &container()), Ok(container()), "{json}");
         }
         let emptied = completed(r#"{"env":[],"args":[]}"#, &container()).unwrap();
@@ -251,8 +323,8 @@ mod tests {
         for (json, problem) in [
             ("[]", "must be a JSON object"),
             (
-                r#"{"name":"x","volumeMounts":[]}"#,
-                "name, volumeMounts cannot be set; only args, command, env, image, imagePullPolicy, resources, securityContext, workingDir can",
+                r#"{"ports":[],"volumeMounts":[]}"#,
+                "ports, volumeMounts cannot be set; only args, command, env, image, imagePullPolicy, resources, securityContext, workingDir can",
             ),
             (
                 r#"{"securityContext":{"runAsUsr":1,"capabilities":{"dropp":["ALL"]}}}"#,

@@ -181,6 +181,62 @@ fn everything_that_is_wrong_is_told_at_once() {
     assert_eq!(fs::read_to_string(log).unwrap(), expected.join("\n"));
 }
 
+/// As an installation of upstream's may have them.
+const OF_UPSTREAM: [(&str, &str); 30] = [
+    ("CTX_TIMEOUT", "300"),
+    (
+        "GIT_CONTAINER_TEMPLATE",
+        r#"{"name":"git","image":"ghcr.io/shipwright-io/build/git:latest","command":["/ko-app/git"],"args":["--help"],"env":[{"name":"HOME","value":"/shared-home"},{"name":"GIT_SHOW_LISTING","value":"true"}],"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]},"runAsUser":1000,"runAsGroup":1000,"readOnlyRootFilesystem":true}}"#,
+    ),
+    ("GIT_CONTAINER_IMAGE", "ghcr.io/shipwright-io/build/git:v0.18.0"),
+    ("BUNDLE_CONTAINER_TEMPLATE", r#"{"command":["/ko-app/bundle"],"imagePullPolicy":"Always"}"#),
+    ("BUNDLE_CONTAINER_IMAGE", "ghcr.io/shipwright-io/build/bundle:v0.18.0"),
+    (
+        "IMAGE_PROCESSING_CONTAINER_TEMPLATE",
+        r#"{"image":"","command":["/ko-app/image-processing"],"resources":{"limits":{"memory":"1Gi"}},"workingDir":"/"}"#,
+    ),
+    ("IMAGE_PROCESSING_CONTAINER_IMAGE", "ghcr.io/shipwright-io/build/image-processing:v0.18.0"),
+    ("WAITER_CONTAINER_TEMPLATE", r#"{"args":["start","--lock-file=/shp-tmp/waiter.lock"]}"#),
+    ("WAITER_CONTAINER_IMAGE", "ghcr.io/shipwright-io/build/waiter:v0.18.0"),
+    ("REMOTE_ARTIFACTS_CONTAINER_IMAGE", "quay.io/quay/busybox:latest"),
+    ("GIT_ENABLE_REWRITE_RULE", "True"),
+    ("VULNERABILITY_COUNT_LIMIT", "-1"),
+    ("BUILDRUN_EXECUTOR", "PipelineRun"),
+    ("FORBIDDEN_ENV_VAR_NAMES", ","),
+    ("PROMETHEUS_BR_COMP_DUR_BUCKETS", "50,100,150"),
+    ("PROMETHEUS_BR_EST_DUR_BUCKETS", "0,1,2.5"),
+    ("PROMETHEUS_BR_RAMPUP_DUR_BUCKETS", "0,1,2"),
+    ("PROMETHEUS_ENABLED_LABELS", "buildstrategy,namespace,build,buildrun,other"),
+    ("BUILD_CONTROLLER_LEADER_ELECTION_NAMESPACE", "shipwright-build"),
+    ("BUILD_CONTROLLER_LEASE_DURATION", "15s"),
+    ("BUILD_CONTROLLER_RENEW_DEADLINE", "10s"),
+    ("BUILD_CONTROLLER_RETRY_PERIOD", "2s"),
+    ("BUILD_MAX_CONCURRENT_RECONCILES", "0"),
+    ("BUILDRUN_MAX_CONCURRENT_RECONCILES", "5"),
+    ("BUILDSTRATEGY_MAX_CONCURRENT_RECONCILES", "1"),
+    ("CLUSTERBUILDSTRATEGY_MAX_CONCURRENT_RECONCILES", "1"),
+    ("KUBE_API_BURST", "0"),
+    ("KUBE_API_QPS", "0"),
+    ("WATCH_NAMESPACE", ""),
+    ("CONTROLLER_NAME", "shipwright-build"),
+];
+
+#[test]
+fn what_upstream_takes_is_taken() {
+    let log = termination_log("what_upstream_takes");
+    let others = [("TERMINATION_LOG_PATH", log.to_str().unwrap()), ("POD_NAME", "pod")];
+    let session = controller(
+        &["--kubeconfig", "no-such-file", "--zap-log-level=1", "--zap-encoder=json"],
+        &[&OF_UPSTREAM[..], &others].concat(),
+    );
+    // What is left is the cluster that nobody can find.
+    assert_eq!((session.code, errors(&session).len()), (Some(3), 1), "{session:?}");
+    let known: Vec<&str> = VARIABLES.iter().map(|(variable, _)| *variable).collect();
+    for (variable, _) in OF_UPSTREAM.iter().chain(&others) {
+        assert!(known.contains(variable), "{variable}");
+    }
+}
+
 #[test]
 fn a_flag_goes_before_its_variable_and_an_empty_text_is_the_default() {
     let empty = ["CTX_TIMEOUT", "KUBE_API_QPS", "BUILDRUN_EXECUTOR", "GIT_CONTAINER_TEMPLATE"];
