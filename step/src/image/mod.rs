@@ -201,18 +201,17 @@ fn process(command: &ImageCommand) -> Result<(), ImageError> {
     let say = |line: &str| eprintln!("{line}");
     let registry = Registry::connect(image.clone(), credentials.clone(), command.insecure, say);
     let registry = runtime.block_on(registry)?;
-    let mut manifest = match local {
-        Some(manifest) => manifest,
-        None => {
-            let manifest = runtime.block_on(registry.load())?;
-            scan(&Place::InRegistry {
-                image: &command.image,
-                registry: image.resolve_registry(),
-                credentials: &credentials,
-                insecure: command.insecure,
-            })?;
-            manifest
-        }
+    let mut manifest = if let Some(manifest) = local {
+        manifest
+    } else {
+        let manifest = runtime.block_on(registry.load())?;
+        scan(&Place::InRegistry {
+            image: &command.image,
+            registry: image.resolve_registry(),
+            credentials: &credentials,
+            insecure: command.insecure,
+        })?;
+        manifest
     };
     let fetch = |blob: &oci::Blob, path: &Path| runtime.block_on(registry.fetch(blob, path));
     let mut layers = Layers::new(&fetch);

@@ -122,7 +122,7 @@ pub(super) fn read(report: File) -> Result<Findings, ReportError> {
     }
     let report: Report = serde_json::from_reader(report).map_err(ReportError::Json)?;
     let entries = report.results.into_iter().flatten();
-    gather(entries.flat_map(|part| part.vulnerabilities).flatten())
+    gather(entries.filter_map(|part| part.vulnerabilities).flatten())
 }
 
 fn gather(entries: impl Iterator<Item = Entry>) -> Result<Findings, ReportError> {
