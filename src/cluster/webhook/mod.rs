@@ -28,15 +28,16 @@ use tokio::task::JoinHandle;
 
 use super::error::ClusterError;
 use super::load::Loader;
+use crate::api::crd::CONVERT_PATH;
 use crate::plan::Settings;
 use admission::Judge;
 use body::{BadRequest, Format, review};
 use keeper::Keeper;
 
+/// The Service by which API servers find the webhook.
+pub use crate::api::crd::WEBHOOK_SERVICE as SERVICE;
 pub use tls::{Serving, TlsSettings, UnusableCertificate};
 
-/// The Service by which API servers find the webhook.
-pub const SERVICE: &str = "slipway-webhook";
 /// The Secret of its certificates.
 pub const SECRET: &str = "slipway-webhook";
 /// The configuration of what is judged when it is applied.
@@ -135,7 +136,7 @@ impl Webhook {
 fn router(judge: Judge) -> Router {
     Router::new()
         .route("/health", get(|| async { StatusCode::NO_CONTENT }))
-        .route("/convert", post(convert))
+        .route(CONVERT_PATH, post(convert))
         .route("/validate", post(validate))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(judge)

@@ -7,6 +7,7 @@ mod admission;
 mod api_server;
 mod audit;
 mod burst;
+mod conversion;
 mod disturbed;
 mod ended;
 mod ended_early;
