@@ -7,6 +7,9 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use kube::core::Status;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use super::cluster_arguments::{ClusterArguments, block_on};
 use super::teller::{end, tell, told};
 use super::{Error, Exit, complain, print_text};
@@ -69,22 +72,36 @@ pub fn upload(arguments: &UploadArguments) -> Result<Exit, Error> {
     }
     block_on(async {
         let cluster = arguments.cluster.find().await?;
-        let created = create(&cluster, &arguments.build, arguments.upload_timeout.clone()).await;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
+        let created = tokio::select! {
+            created = create(&cluster, &arguments.build, arguments.upload_timeout.clone()) => created,
+            _ = interrupt.recv() => return Err(Error::Interrupted),
+        };
         let run = match created {
             Ok(run) => run,
             // What the cluster has against the run it would have against any.
-            Err(error) if error.response().is_some_and(|said| [400, 422].contains(&said.code)) => {
+            Err(error) if error.response().is_some_and(|said| is_verdict(said)) => {
                 complain(&format!("error: {}", Chain(&error)));
                 return Ok(Exit::Refused);
             }
             Err(error) => return Err(error.into()),
         };
         complain(&format!("created BuildRun {run}"));
-        Box::pin(work(arguments, &cluster, run)).await
+        Box::pin(work(arguments, &cluster, run, interrupt)).await
     })
 }
 
-async fn work(arguments: &UploadArguments, cluster: &Cluster, run: String) -> Result<Exit, Error> {
+/// Whether the cluster has looked at the run and does not want it; else it could not look, or does not let this user.
+fn is_verdict(said: &Status) -> bool {
+    [400, 422].contains(&said.code) || said.message.contains("denied the request")
+}
+
+async fn work(
+    arguments: &UploadArguments,
+    cluster: &Cluster,
+    run: String,
+    mut interrupt: Signal,
+) -> Result<Exit, Error> {
     let follow = !arguments.no_follow;
     let upload = Upload { directory: arguments.directory.clone(), run: run.clone(), follow };
     let progress = RefCell::new(Progress::of(working_copy::extent(&upload.directory)));
@@ -92,10 +109,7 @@ async fn work(arguments: &UploadArguments, cluster: &Cluster, run: String) -> Re
     let sending = send(cluster, &upload, &sender, |news| progress.borrow_mut().tell(news));
     let outcome = tokio::select! {
         outcome = Box::pin(sending) => Some(outcome),
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.map_err(Error::Runtime)?;
-            None
-        }
+        _ = interrupt.recv() => None,
     };
     let mut progress = progress.into_inner();
     progress.erase();

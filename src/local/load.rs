@@ -1,7 +1,8 @@
 //! From the files' objects to one loaded run.
 //!
 //! Invariant: Builds and strategies that the files do not hold are absent: without them there is nothing to run. What else they do
-//! not hold is assumed to be there and listed, or absent where nobody could fetch it later; service accounts are always assumed.
+//! not hold is assumed to be there and listed, or absent where nobody could fetch it later; service accounts are always assumed. Where a
+//! cluster was asked, only what it did not tell of is assumed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -129,12 +129,13 @@ impl Follower<'_> {
         observed.mark_changed();
         let mut known = BTreeMap::new();
         let mut told = String::new();
+        // All there will be is known, and its logs are under way.
+        let mut is_final = false;
         let mut logs = FuturesUnordered::new();
         // Far away until the run has ended.
         let end = tokio::time::sleep(Duration::from_hours(24 * 365));
         tokio::pin!(end);
         loop {
-            let is_final = observed.borrow().is_final;
             if is_final && logs.is_empty() {
                 return Ok(());
             }
@@ -145,7 +146,8 @@ impl Follower<'_> {
                     Err(Stopped::Failed(error)) => return Err(error),
                     Ok(()) => {}
                 },
-                () = &mut end => {
+                // The logs of what has ended come to an end themselves, however long they are.
+                () = &mut end, if !observed.borrow().have_pods_ended() => {
                     let text = "the run has ended and its pod has not; the end of its log may be missing";
                     drop(self.tell(News::Note(text.into())).await);
                     return Ok(());
@@ -157,6 +159,7 @@ impl Follower<'_> {
                         end.as_mut().reset(tokio::time::Instant::now() + LONGEST_END);
                         continue;
                     }
+                    is_final = now.is_final;
                     if let Some(note) = waits_for(&now.run).filter(|note| *note != told) {
                         drop(self.tell(News::Note(note.clone())).await);
                         told = note;

@@ -57,6 +57,14 @@ impl Observed {
         self.is_deleted || self.run.is_done()
     }
 
+    /// Whether nothing runs any more.
+    pub fn have_pods_ended(&self) -> bool {
+        self.pods.values().all(|seen| {
+            let phase = seen.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            seen.is_gone || matches!(phase, Some("Succeeded" | "Failed"))
+        })
+    }
+
     /// All that there are now.
     pub fn take_pods(&mut self, pods: Vec<Pod>) {
         for seen in self.pods.values_mut() {

@@ -108,9 +108,12 @@ fn the_exit_code_of_logs_is_the_run_s() {
         &["bad: failed, exit 3", "\nnot built after ", "  step    bad\n", "  reason  mine\n"],
     );
     assert_eq!(followed.stdout, "[good]    good\n[bad]     mine\n[bad]     first\n");
-    let printed = slipway(&dev, &folder, &["logs", "failing"]);
-    expect(&printed, 1, &["\nnot built after "]);
-    assert_eq!(printed.stdout, followed.stdout);
+    // Once it has ended there is the same to see.
+    for words in [&["logs", "failing"][..], &["logs", "-f", "failing"]] {
+        let printed = slipway(&dev, &folder, words);
+        expect(&printed, 1, &["\nnot built after "]);
+        assert_eq!(printed.stdout, followed.stdout);
+    }
     let step = slipway(&dev, &folder, &["logs", "--step", "good", "failing"]);
     assert_eq!((step.code, &*step.stdout), (Some(1), "[good]    good\n"));
     let step = slipway(&dev, &folder, &["logs", "--step", "other", "failing"]);
@@ -150,7 +153,7 @@ fn a_directory_arrives_as_it_is_and_belongs_to_the_strategy_s_user() {
     let source = folder.path("src");
     fs::create_dir(source.join("empty")).unwrap();
     symlink("sub/with space", source.join("link")).unwrap();
-    symlink("/nowhere", source.join("dangling")).unwrap();
+    symlink("nowhere", source.join("dangling")).unwrap();
     fs::set_permissions(source.join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     let list = "cd /workspace/source; find . -mindepth 1 | sort | while read -r f; do stat -c '%u:%g %a %F %N' \"$f\"; done; sha256sum large";
     let restricted = json!({
@@ -170,7 +173,7 @@ fn a_directory_arrives_as_it_is_and_belongs_to_the_strategy_s_user() {
         "1001:1000 644 regular file './.git/config'".into(),
         "1001:1000 755 directory './empty'".into(),
         "1001:1000 777 symbolic link './link' -> 'sub/with space'".into(),
-        "1001:1000 777 symbolic link './dangling' -> '/nowhere'".into(),
+        "1001:1000 777 symbolic link './dangling' -> 'nowhere'".into(),
         "1001:1000 755 regular file './run.sh'".into(),
         "1001:1000 644 regular file './sub/with space/gr\u{fc}n \u{2713}.txt'".into(),
         format!("{sum}  large"),
@@ -178,6 +181,12 @@ fn a_directory_arrives_as_it_is_and_belongs_to_the_strategy_s_user() {
         assert!(lines.contains(&expected.as_str()), "{expected}: {lines:#?}");
     }
     assert!(!uploaded.stdout.contains("left.log"), "{lines:#?}");
+
+    // A link that leads out of the directory would lead elsewhere there.
+    symlink("/etc/passwd", source.join("outward")).unwrap();
+    let outward = slipway(&dev, &folder, &["upload", "app", "src"]);
+    expect(&outward, 3, &["error: the source step does not unpack the upload (exit 1): ", "outward", " is canceled, "]);
+    fs::remove_file(source.join("outward")).unwrap();
 
     // Whoever does not follow gets the name.
     let quiet = slipway(&dev, &folder, &["upload", "app", "src", "--no-follow"]);
@@ -199,6 +208,35 @@ fn an_upload_ends_with_the_verdict_of_a_run_that_is_refused() {
     assert!(refused.stderr.contains("absent"), "{}", refused.stderr);
     let absent = slipway(&dev, &folder, &["upload", "other"]);
     expect(&absent, 3, &[&format!("no Build other in namespace {}", namespace.name())]);
+}
+
+#[test]
+fn an_upload_that_is_interrupted_cancels_its_run() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::new("upload-interrupted");
+    let dev = Person::bound(&namespace, "dev", "edit");
+    // More than can be sent before the signal comes. It takes no room on this disk, and goes with the test.
+    let folder = tempfile::tempdir().unwrap();
+    let sparse = fs::File::create(folder.path().join("sparse")).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    namespace.apply(&without_run(&run_called("app", &[shell("a", "true")])));
+    let mut upload = Command::new(env!("CARGO_BIN_EXE_slipway"));
+    upload
+        .args(["upload", "app", "--namespace", namespace.name()])
+        .env("KUBECONFIG", dev.kubeconfig());
+    upload.current_dir(folder.path()).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut upload = upload.spawn().unwrap();
+    let mut lines = BufReader::new(upload.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let run =
+        lines.find_map(|line| line.strip_prefix("created BuildRun ").map(String::from)).unwrap();
+    let id = rustix::process::Pid::from_child(&upload);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let rest: Vec<_> = lines.collect();
+    assert_eq!(upload.wait().unwrap().code(), Some(1), "{rest:#?}");
+    let told = format!("BuildRun {run} is canceled, for its source will not come");
+    assert!(rest.contains(&told), "{rest:#?}");
+    let ended = end_of(&namespace, &run);
+    assert_eq!(ended.succeeded().unwrap().reason, "BuildRunCanceled");
 }
 
 /// The files of an archive, without its folder.
