@@ -2,18 +2,22 @@
 //!
 //! Invariant: of what a program says only the beginning is kept.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Api;
-use kube::api::{AttachParams, AttachedProcess};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use kube::api::AttachParams;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc::Receiver;
 
 use super::{Cluster, ClusterError};
 
 /// Bytes on their way to the connection.
 const BUFFER: usize = 64 << 10;
+/// So long what a program said last may be on its way once it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// As much of standard error is kept.
 const MOST_WORDS: usize = 4 << 10;
 const EXIT_CODE: &str = "ExitCode";
@@ -57,16 +61,32 @@ impl Cluster {
         let attached = api.exec(at.pod, words.iter().copied(), &parameters).await;
         let mut attached = attached.map_err(|error| self.asked(what(), error))?;
         let status = attached.take_status();
-        let said = begin_of(attached.stderr());
-        let printed = begin_of(attached.stdout());
-        let sent = send(&mut attached, input, &mut told);
-        let (sent, said, _) = futures_util::join!(sent, said, printed);
-        let status = match status {
-            Some(status) => status.await,
-            None => None,
+        let (stdin, stdout, stderr) = (attached.stdin(), attached.stdout(), attached.stderr());
+        let (mut said, mut printed, mut sent) = (Vec::new(), Vec::new(), Ok(()));
+        let ended = {
+            let status = async move {
+                match status {
+                    Some(status) => status.await,
+                    None => None,
+                }
+            };
+            let talk = async {
+                let send = async { sent = send(stdin, input, &mut told).await };
+                futures_util::join!(keep(stderr, &mut said), keep(stdout, &mut printed), send);
+            };
+            tokio::pin!(talk, status);
+            // A program that has ended reads no more, and a connection that broke ends none of its streams.
+            tokio::select! {
+                ended = &mut status => {
+                    drop(tokio::time::timeout(LAST_WORDS, &mut talk).await);
+                    ended
+                }
+                () = &mut talk => status.await,
+            }
         };
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
         // How the program ended says more than that it took no more.
-        match (status, sent) {
+        match (ended, sent) {
             (Some(status), _) => Ok(outcome(&status, said)),
             (None, Err(source)) => Err(ClusterError::Broken { what: what(), source }),
             (None, Ok(())) => {
@@ -78,11 +98,11 @@ impl Cluster {
 }
 
 async fn send(
-    attached: &mut AttachedProcess,
+    stdin: Option<impl AsyncWrite + Unpin>,
     input: Option<Receiver<Bytes>>,
     told: &mut impl FnMut(usize),
 ) -> std::io::Result<()> {
-    let (Some(mut stdin), Some(mut input)) = (attached.stdin(), input) else { return Ok(()) };
+    let (Some(mut stdin), Some(mut input)) = (stdin, input) else { return Ok(()) };
     while let Some(piece) = input.recv().await {
         stdin.write_all(&piece).await?;
         told(piece.len());
@@ -91,18 +111,13 @@ async fn send(
 }
 
 /// Reads to the end and keeps the beginning.
-async fn begin_of(source: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut source) = source else { return String::new() };
-    let mut kept = Vec::new();
+async fn keep(source: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut source) = source else { return };
     let mut buffer = vec![0; MOST_WORDS];
-    while let Ok(count) = source.read(&mut buffer).await {
-        if count == 0 {
-            break;
-        }
+    while let Ok(count @ 1..) = source.read(&mut buffer).await {
         let room = MOST_WORDS.saturating_sub(kept.len()).min(count);
         kept.extend_from_slice(&buffer[..room]);
     }
-    String::from_utf8_lossy(&kept).trim().to_owned()
 }
 
 fn outcome(status: &Status, said: String) -> Outcome {
