@@ -89,27 +89,34 @@ fn assert_valid(object: &Value) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// How many fields both versions have together.
+fn field_count(forms: &[Form]) -> u32 {
+    forms.iter().map(|form| u32::try_from(form.paths.len()).unwrap()).sum()
+}
+
 #[test]
-fn there_and_back_is_the_same_object() {
-    // Every field of both versions comes at least once.
-    let forms = forms();
-    let all = forms.iter().flat_map(|form| (0..form.paths.len()).map(move |place| (form, place)));
+fn every_field_of_both_versions_comes_back() {
     let mut missing: BTreeSet<String> = BTreeSet::new();
-    let mut count: u32 = 0;
-    for (form, place) in all {
-        let object = form.object(place, place as u64);
-        let mut found = BTreeSet::new();
-        reached(&object, &form.schema, "", &mut found);
-        let wanted = format!(".{}", form.paths[place].join("."));
-        if !found.contains(&wanted) {
-            missing.insert(format!("{} {}{wanted}", form.version, form.kind));
+    for form in forms() {
+        for (place, path) in form.paths.iter().enumerate() {
+            let object = form.object(place, place as u64);
+            let mut found = BTreeSet::new();
+            reached(&object, &form.schema, "", &mut found);
+            let wanted = format!(".{}", path.join("."));
+            if !found.contains(&wanted) {
+                missing.insert(format!("{} {}{wanted}", form.version, form.kind));
+            }
+            same_there_and_back(&object).unwrap();
         }
-        same_there_and_back(&object).unwrap();
-        count += 1;
     }
     assert!(missing.is_empty(), "never generated: {missing:#?}");
-    assert!((2_000..7_000).contains(&count), "{count} fields");
-    for_objects(7_000 - count, |_, object, _| same_there_and_back(&object));
+}
+
+#[test]
+fn there_and_back_is_the_same_object() {
+    let fields = field_count(&forms());
+    assert!((2_000..6_000).contains(&fields), "{fields} fields");
+    for_objects(7_000 - fields, |_, object, _| same_there_and_back(&object));
 }
 
 fn same_there_and_back(object: &Value) -> Result<(), TestCaseError> {
