@@ -1,9 +1,11 @@
 //! Builds that are created, run and followed: S1 to S4, S7 and S9 of the client's acceptance checks.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::super::super::documents::https_url;
-use super::super::super::harness::{Namespace, variable};
+use super::super::super::harness::{Namespace, PATIENCE, variable};
 use super::super::super::steps::{BUSYBOX, shell, step, with};
 use super::super::Controller;
 use super::super::person::Person;
@@ -118,27 +120,46 @@ fn a_run_is_canceled_while_somebody_else_follows_it() {
     dev.kubectl(&["wait", "--for=delete", "--timeout=180s", &format!("buildrun/{run}")], "");
 }
 
-/// Without a pod the client has nothing to wait for, and would wait for ever.
-#[test]
-fn an_upload_for_a_build_without_a_strategy_ends() {
-    let _controller = Controller::installed();
-    let namespace = Namespace::new("shp-no-strategy");
-    let dev = Person::bound(&namespace, "dev", "edit");
-    create_build(&dev, "lost", "missing");
+/// A Build that is judged, and found to have no strategy.
+fn create_lost_build(person: &Person) {
+    create_build(person, "lost", "missing");
     let judged = "--for=jsonpath={.status.registered}=False";
-    dev.kubectl(&["wait", judged, "--timeout=180s", "build/lost"], "");
-    let directory = env!("CARGO_MANIFEST_DIR").to_owned() + "/samples";
+    person.kubectl(&["wait", judged, "--timeout=180s", "build/lost"], "");
+}
 
-    let said = try_shp(&dev, &["build", "upload", "lost", &directory, "-F"]);
-    let names = dev.kubectl(&["get", "buildruns", "--output=name"], "");
-    if said.code == Some(0) {
-        // The run was taken; with -F the client looks at runs without a pod.
-        let run =
-            end_of(&namespace, names.trim_end().strip_prefix("buildrun.shipwright.io/").unwrap());
-        assert_eq!(run.succeeded().unwrap().reason, "BuildRegistrationFailed");
-        assert!(said.stdout.contains("BuildRegistrationFailed"), "{said:#?}");
-    } else {
-        assert!(said.stderr.contains("missing"), "{said:#?}");
-        assert_eq!(names, "", "{said:#?}");
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/samples");
+
+/// Without a pod the client has nothing to wait for, and would wait for ever: the run is not even taken.
+#[test]
+fn an_upload_for_a_build_without_a_strategy_is_refused() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::judged("shp-no-strategy");
+    let dev = Person::bound(&namespace, "dev", "edit");
+    create_lost_build(&dev);
+    // An API server that hears nothing in time takes the run; with -F the client looks at runs without a pod, and ends.
+    let deadline = Instant::now() + PATIENCE;
+    while try_shp(&dev, &["build", "upload", "lost", FILES, "-F"]).code != Some(1) {
+        assert!(Instant::now() < deadline, "the run is still taken after {PATIENCE:?}");
     }
+    let runs = || dev.kubectl(&["get", "buildruns", "--output=name"], "");
+    let before = runs();
+    let said = try_shp(&dev, &["build", "upload", "lost", FILES]);
+    assert_eq!(said.code, Some(1), "{said:#?}");
+    assert!(said.stderr.contains("buildStrategy missing does not exist"), "{said:#?}");
+    assert_eq!(runs(), before);
+}
+
+/// Where nothing is judged when it is applied, the client ends at least with -F.
+#[test]
+fn a_followed_upload_ends_where_its_run_is_taken_and_fails() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::new("shp-not-judged");
+    let dev = Person::bound(&namespace, "dev", "edit");
+    create_lost_build(&dev);
+    let said = try_shp(&dev, &["build", "upload", "lost", FILES, "-F"]);
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    assert!(said.stdout.contains("BuildRegistrationFailed"), "{said:#?}");
+    let run = dev.kubectl(&["get", "buildruns", "--output=jsonpath={.items[*].metadata.name}"], "");
+    let ended = end_of(&namespace, &run);
+    assert_eq!(ended.succeeded().unwrap().reason, "BuildRegistrationFailed");
 }

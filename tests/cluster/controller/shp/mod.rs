@@ -6,6 +6,7 @@ mod bundle;
 mod client;
 mod follow;
 mod lists;
+mod older;
 mod upload;
 
 use serde_json::{Value, json};
