@@ -11,7 +11,7 @@ use super::role_use::rights;
 
 /// One of the cluster's ordinary users, with a role in one namespace.
 pub struct Person<'a> {
-    namespace: &'a Namespace,
+    pub namespace: &'a Namespace,
     pub name: &'static str,
 }
 
