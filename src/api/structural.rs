@@ -45,9 +45,9 @@ fn core_default(type_name: &str, field: &str) -> Option<Value> {
             | "SecretKeySelector"
             | "SecretProjection",
             "name",
-        ) => json!(""),
+        )
+        | ("GRPCAction", "service") => json!(""),
         ("ContainerPort", "protocol") => json!("TCP"),
-        ("GRPCAction", "service") => json!(""),
         ("AzureDiskVolumeSource", "fsType") => json!("ext4"),
         ("AzureDiskVolumeSource", "readOnly") | ("FileKeySelector", "optional") => json!(false),
         ("ISCSIVolumeSource", "iscsiInterface") => json!("default"),

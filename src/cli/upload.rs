@@ -80,7 +80,7 @@ pub fn upload(arguments: &UploadArguments) -> Result<Exit, Error> {
         let run = match created {
             Ok(run) => run,
             // What the cluster has against the run it would have against any.
-            Err(error) if error.response().is_some_and(|said| is_verdict(said)) => {
+            Err(error) if error.response().is_some_and(is_verdict) => {
                 complain(&format!("error: {}", Chain(&error)));
                 return Ok(Exit::Refused);
             }

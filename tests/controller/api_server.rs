@@ -27,6 +27,9 @@ pub struct ApiServer {
     address: String,
 }
 
+/// Version, kind in the plural and name, line.
+type Change = (u64, (String, String), String);
+
 struct State {
     answers: AtomicBool,
     /// Whether a status is ever written.
@@ -35,8 +38,8 @@ struct State {
     lease: Mutex<Option<Value>>,
     /// By kind in the plural and name.
     objects: Mutex<BTreeMap<(String, String), Value>>,
-    /// What changed, for those who watch: version, kind in the plural and name, line.
-    changes: watch::Sender<Vec<(u64, (String, String), String)>>,
+    /// What changed, for those who watch.
+    changes: watch::Sender<Vec<Change>>,
     /// Code and message, by request.
     refusals: Mutex<BTreeMap<String, (StatusCode, String)>>,
     sender: Sender<String>,

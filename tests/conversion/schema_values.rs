@@ -72,7 +72,9 @@ pub fn reached(value: &Value, schema: &JSONSchemaProps, path: &str, found: &mut 
         let path = format!("{path}.{name}");
         match (name.as_str(), value) {
             ("[]", Value::Array(items)) => {
-                items.iter().for_each(|item| reached(item, schema, &path, found));
+                for item in items {
+                    reached(item, schema, &path, found);
+                }
             }
             ("{}", Value::Object(values)) => {
                 values.values().for_each(|value| reached(value, schema, &path, found));
@@ -101,7 +103,7 @@ pub fn value(
     match schema.type_.as_deref() {
         Some("object") => {
             let mut object = Map::new();
-            let members = schema.properties.as_ref().map_or(0, |members| members.len());
+            let members = schema.properties.as_ref().map_or(0, std::collections::BTreeMap::len);
             // A spec has a few of its fields at a time, a volume one or two of its many sources.
             let odds = if depth <= 1 { 3 } else { 2 + depth + members / 2 };
             for (member, schema_of) in schema.properties.iter().flatten() {

@@ -8,7 +8,7 @@ use super::{assert_maps, assert_same, object};
 
 const KINDS: [&str; 2] = ["BuildStrategy", "ClusterBuildStrategy"];
 
-fn strategies<'a>(version: Version, spec: &'a Value) -> impl Iterator<Item = Value> + 'a {
+fn strategies(version: Version, spec: &Value) -> impl Iterator<Item = Value> + '_ {
     KINDS.into_iter().map(move |kind| object(version, kind, &json!({ "spec": spec })))
 }
 

@@ -208,7 +208,7 @@ fn source_to_beta(spec: &mut Fields) -> Option<Fields> {
     let context_dir = take_text(&mut source, "contextDir");
     let bundle = take_object(&mut source, "bundleContainer");
     let mut typed = Fields::new();
-    let (type_, key, mut members) = match (local, bundle) {
+    let (kind, key, mut members) = match (local, bundle) {
         (Some(local), _) => ("Local", "local", local),
         (None, Some(bundle)) => ("OCI", "ociArtifact", only(bundle, &["image", "prune"])),
         (None, None) if source.contains_key("url") => {
@@ -216,7 +216,7 @@ fn source_to_beta(spec: &mut Fields) -> Option<Fields> {
         }
         (None, None) => return None,
     };
-    let secret = match type_ {
+    let secret = match kind {
         "Git" => Some("cloneSecret"),
         "OCI" => Some("pullSecret"),
         _ => None,
@@ -225,7 +225,7 @@ fn source_to_beta(spec: &mut Fields) -> Option<Fields> {
         flatten_reference(&mut source, "credentials", secret);
         set(&mut members, secret, source.remove(secret));
     }
-    set(&mut typed, "type", Some(type_));
+    set(&mut typed, "type", Some(kind));
     set(&mut typed, key, Some(members));
     set(&mut typed, "contextDir", context_dir);
     Some(typed)
@@ -234,12 +234,12 @@ fn source_to_beta(spec: &mut Fields) -> Option<Fields> {
 fn source_to_alpha(spec: &mut Fields) {
     let mut typed = take_object(spec, "source").unwrap_or_default();
     let mut source = Fields::new();
-    let type_ = take_text(&mut typed, "type").unwrap_or_default();
-    let local = take_object(&mut typed, "local").filter(|_| type_ == "Local");
+    let kind = take_text(&mut typed, "type").unwrap_or_default();
+    let local = take_object(&mut typed, "local").filter(|_| kind == "Local");
     if let Some(local) = local {
         set(spec, "sources", Some(local_to_alpha(local)));
     } else {
-        if type_ == "OCI" {
+        if kind == "OCI" {
             if let Some(mut artifact) = take_object(&mut typed, "ociArtifact") {
                 nest_reference(&mut artifact, "pullSecret", "credentials");
                 set(&mut source, "credentials", artifact.remove("credentials"));

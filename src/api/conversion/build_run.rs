@@ -54,9 +54,10 @@ fn run_spec_to_beta(mut spec: Fields) -> Fields {
         Fields::from_iter([("type".into(), "Local".into()), ("local".into(), local.into())])
     });
     let account = take_object(&mut spec, "serviceAccount").and_then(|mut account| {
-        match account.get("generate") == Some(&Value::Bool(true)) {
-            true => Some(BuildRunSpec::GENERATE_SERVICE_ACCOUNT.to_owned()),
-            false => take_text(&mut account, "name"),
+        if account.get("generate") == Some(&Value::Bool(true)) {
+            Some(BuildRunSpec::GENERATE_SERVICE_ACCOUNT.to_owned())
+        } else {
+            take_text(&mut account, "name")
         }
     });
     change_object(&mut spec, "output", |mut output| {

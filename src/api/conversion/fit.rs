@@ -51,7 +51,7 @@ fn fitted(schema: &JSONSchemaProps, value: Value) -> Option<Value> {
 
 fn member<'a>(schema: &'a JSONSchemaProps, name: &str) -> Option<&'a JSONSchemaProps> {
     let known = schema.properties.as_ref().and_then(|properties| properties.get(name));
-    known.or_else(|| match &schema.additional_properties {
+    known.or(match &schema.additional_properties {
         Some(JSONSchemaPropsOrBool::Schema(values)) => Some(&**values),
         _ => None,
     })

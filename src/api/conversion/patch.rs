@@ -193,13 +193,16 @@ impl Patch {
     }
 }
 
+/// An item of a list, and the name by which it is found.
+type Entry = (Option<String>, Value);
+
 fn put_items(
     items: &BTreeMap<String, Patch>,
     order: Option<&Order>,
     shown: Vec<Value>,
 ) -> Vec<Value> {
     let mut seen = BTreeSet::new();
-    let mut list: Vec<(Option<String>, Value)> = Vec::new();
+    let mut list: Vec<Entry> = Vec::new();
     for item in shown {
         // Of items that share a name the patch is the first one's.
         let name = name(&item).map(str::to_owned).filter(|name| seen.insert(name.clone()));
@@ -210,7 +213,7 @@ fn put_items(
         };
         list.extend(item.map(|item| (name, item)));
     }
-    let mut lost: BTreeMap<&String, Value> = items
+    let mut absent: BTreeMap<&String, Value> = items
         .iter()
         .filter(|(name, _)| !seen.contains(*name))
         .filter_map(|(name, patch)| Some((name, patch.put_into(None)?)))
@@ -218,22 +221,22 @@ fn put_items(
     if let Some(order) = order {
         sort(&mut list, order);
         for (place, name) in order.now.iter().enumerate() {
-            if let Some(item) = lost.remove(name) {
-                let before = order.now[..place].iter().rev();
+            if let Some(item) = absent.remove(name) {
+                let mut before = order.now[..place].iter().rev();
                 let position = |wanted: &String| {
                     list.iter().position(|(name, _)| name.as_ref() == Some(wanted))
                 };
-                let after = before.filter_map(position).next().map_or(0, |place| place + 1);
+                let after = before.find_map(position).map_or(0, |place| place + 1);
                 list.insert(after, (Some(name.clone()), item));
             }
         }
     }
-    list.extend(lost.into_iter().map(|(name, item)| (Some(name.clone()), item)));
+    list.extend(absent.into_iter().map(|(name, item)| (Some(name.clone()), item)));
     list.into_iter().map(|(_, item)| item).collect()
 }
 
 /// Brings items to their old places, where nobody has changed their order since. New ones stay behind what stands before them.
-fn sort(list: &mut Vec<(Option<String>, Value)>, order: &Order) {
+fn sort(list: &mut Vec<Entry>, order: &Order) {
     let place = |places: &[String], name: &Option<String>| {
         name.as_ref().and_then(|name| places.iter().position(|other| other == name))
     };
@@ -241,7 +244,7 @@ fn sort(list: &mut Vec<(Option<String>, Value)>, order: &Order) {
     if !known.is_sorted() {
         return;
     }
-    let mut groups: Vec<(Option<usize>, Vec<(Option<String>, Value)>)> = Vec::new();
+    let mut groups: Vec<(Option<usize>, Vec<Entry>)> = Vec::new();
     for entry in list.drain(..) {
         let old = place(&order.now, &entry.0);
         match groups.last_mut() {
@@ -306,5 +309,5 @@ fn item_named<'a>(names: &[String], items: &'a [Value], name: &String) -> Option
 /// Enough of a digest to notice a change.
 fn digest(value: &Value) -> String {
     let digest = Sha256::digest(value.to_string().as_bytes());
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    digest[..8].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -91,9 +91,7 @@ impl Preserved {
             if text.len() <= room {
                 return Some(text);
             }
-            if self.status.take().is_none() {
-                return None;
-            }
+            self.status.take()?;
         }
     }
 }

@@ -239,12 +239,12 @@ mod tests {
     #[test]
     fn a_line_of_any_length_is_told_in_pieces_once() {
         let long = "x".repeat(LONGEST_LINE * 2 + 5);
-        let log = [line(1, "a"), line(1, &long), line(2, "b")];
-        let bytes = sent(&log, None);
+        let lines = [line(1, "a"), line(1, &long), line(2, "b")];
+        let bytes = sent(&lines, None);
         let mut cursor = Cursor::default();
         let mut found = Vec::new();
         for cut in [LONGEST_LINE + 100, LONGEST_LINE + 50_000, bytes.len() - 30, bytes.len()] {
-            assert_eq!(sent(&log, cursor.since()).len(), bytes.len());
+            assert_eq!(sent(&lines, cursor.since()).len(), bytes.len());
             cursor.begin();
             for part in bytes[..cut].chunks(8 << 10) {
                 found.extend(cursor.take(part));

@@ -71,8 +71,8 @@ impl Cluster {
                 }
             };
             let talk = async {
-                let send = async { sent = send(stdin, input, &mut told).await };
-                futures_util::join!(keep(stderr, &mut said), keep(stdout, &mut printed), send);
+                let pass_on = async { sent = send(stdin, input, &mut told).await };
+                futures_util::join!(keep(stderr, &mut said), keep(stdout, &mut printed), pass_on);
             };
             tokio::pin!(talk, status);
             // A program that has ended reads no more, and a connection that broke ends none of its streams.

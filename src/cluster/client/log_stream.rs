@@ -90,11 +90,11 @@ impl ContainerLog<'_> {
                     None => return Err(Stopped::Failed(self.failed(error))),
                 },
             }
-            if !is_last {
+            if is_last {
+                tokio::time::sleep(PAUSE).await;
+            } else {
                 let ended = self.until(|stage| !matches!(stage, Stage::Waiting | Stage::Running));
                 drop(tokio::time::timeout(PAUSE, ended).await);
-            } else {
-                tokio::time::sleep(PAUSE).await;
             }
         }
     }

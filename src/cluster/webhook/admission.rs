@@ -42,7 +42,7 @@ pub struct Judge {
 #[serde(default, rename_all = "camelCase")]
 struct Request {
     uid: String,
-    kind: Kind,
+    kind: GroupVersionKind,
     namespace: String,
     operation: String,
     object: Value,
@@ -51,7 +51,7 @@ struct Request {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Kind {
+struct GroupVersionKind {
     kind: String,
     version: String,
     group: String,

@@ -45,6 +45,7 @@ enum Seen {
 }
 
 /// Who keeps it.
+#[expect(clippy::option_option, reason = "whether it was looked for, and whether it is there")]
 pub struct Keeper {
     client: Client,
     namespace: String,

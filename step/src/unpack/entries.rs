@@ -162,7 +162,7 @@ impl<R: Read> Entries<R> {
             let counted = |index| if CHECKSUM.contains(&index) { b' ' } else { block[index] };
             (0..block.len()).map(|index| value(counted(index))).sum::<i64>()
         };
-        let expected = header.cksum().map(i64::from).unwrap_or(-1);
+        let expected = header.cksum().map_or(-1, i64::from);
         // Old writers took bytes for numbers with a sign.
         if expected != sum(i64::from) && expected != sum(|byte| byte.cast_signed().into()) {
             return Err(corrupt("it is no tar archive, or a header of it is broken"));

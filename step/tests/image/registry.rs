@@ -28,6 +28,7 @@ http:
 
 /// What kind of registry it is.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Options {
     /// Wants [`USER`] and [`PASSWORD`].
     pub(crate) password: bool,

@@ -167,7 +167,8 @@ fn a_directory_arrives_as_it_is_and_belongs_to_the_strategy_s_user() {
     expect(&uploaded, 0, &["uploaded 8 files, ", "\nbuilt registry.slipway.test:5000/app"]);
     let lines: Vec<_> =
         uploaded.stdout.lines().filter_map(|line| line.strip_prefix("[list]         ")).collect();
-    let sum: String = Sha256::digest(&large).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = Sha256::digest(&large);
+    let sum = digest.iter().fold(String::new(), |sum, byte| format!("{sum}{byte:02x}"));
     for expected in [
         "1001:1000 755 directory './.git'".to_owned(),
         "1001:1000 644 regular file './.git/config'".into(),
