@@ -170,13 +170,13 @@ fn a_directory_arrives_as_it_is_and_belongs_to_the_strategy_s_user() {
     let digest = Sha256::digest(&large);
     let sum = digest.iter().fold(String::new(), |sum, byte| format!("{sum}{byte:02x}"));
     for expected in [
-        "1001:1000 755 directory './.git'".to_owned(),
-        "1001:1000 644 regular file './.git/config'".into(),
-        "1001:1000 755 directory './empty'".into(),
+        "1001:1000 755 directory ./.git".to_owned(),
+        "1001:1000 644 regular file ./.git/config".into(),
+        "1001:1000 755 directory ./empty".into(),
         "1001:1000 777 symbolic link './link' -> 'sub/with space'".into(),
         "1001:1000 777 symbolic link './dangling' -> 'nowhere'".into(),
-        "1001:1000 755 regular file './run.sh'".into(),
-        "1001:1000 644 regular file './sub/with space/gr\u{fc}n \u{2713}.txt'".into(),
+        "1001:1000 755 regular file ./run.sh".into(),
+        "1001:1000 644 regular file ./sub/with space/gr\u{fc}n \u{2713}.txt".into(),
         format!("{sum}  large"),
     ] {
         assert!(lines.contains(&expected.as_str()), "{expected}: {lines:#?}");

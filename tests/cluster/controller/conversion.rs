@@ -48,8 +48,9 @@ fn alpha(kind: &str, name: &str, spec: &Value) -> Value {
 fn what_is_stored_in_either_version_is_read_in_both() {
     let _controller = Controller::installed();
     let namespace = Namespace::judged("versions");
+    let command = ["echo", "$(params.DOCKERFILE)"];
     let step =
-        json!({ "name": "build", "image": "docker.io/library/busybox:1.37", "command": ["true"] });
+        json!({ "name": "build", "image": "docker.io/library/busybox:1.37", "command": command });
     let objects = [
         ("buildstrategies", alpha("BuildStrategy", "s", &json!({ "buildSteps": [step] }))),
         (
