@@ -9,11 +9,12 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::Api;
 use kube::api::LogParams;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::cursor::Cursor;
 use super::follow::News;
 use super::observed::{Observed, Outage, is_final};
-use super::{Cluster, ClusterError};
+use super::{Cluster, ClusterError, LONGEST_SILENCE};
 
 /// Between two tries.
 pub const PAUSE: Duration = Duration::from_secs(1);
@@ -78,7 +79,7 @@ impl ContainerLog<'_> {
                         return self.note(format!("no log of {}: {why}", self.container)).await;
                     }
                 }
-                Read::Broken(error) => match outage.go_on() {
+                Read::Broken(error) => match outage.go_on(Instant::now()) {
                     Some(true) => {
                         let container = self.container;
                         self.note(format!(
@@ -113,7 +114,7 @@ impl ContainerLog<'_> {
                 Read::Nothing(why) => {
                     return self.note(format!("no log of {}: {why}", self.container)).await;
                 }
-                Read::Broken(error) if outage.go_on().is_none() => {
+                Read::Broken(error) if outage.go_on(Instant::now()).is_none() => {
                     return Err(Stopped::Failed(self.failed(error)));
                 }
                 Read::Broken(_) => tokio::time::sleep(PAUSE).await,
@@ -141,18 +142,22 @@ impl ContainerLog<'_> {
         };
         cursor.begin();
         let mut observed = self.observed.clone();
+        let mut heard = Instant::now();
         loop {
             let over = over_for(&mut observed, self.pod, self.container, LONGEST_REST);
             let (lines, length) = tokio::select! {
                 bytes = stream.fill_buf() => match bytes {
                     Ok([]) => return Ok(Read::Whole),
                     Ok(bytes) => (cursor.take(bytes), bytes.len()),
+                    // It only has nothing to say.
+                    Err(_) if heard.elapsed() >= LONGEST_SILENCE => return Ok(Read::Whole),
                     Err(error) => return Ok(Read::Broken(kube::Error::ReadEvents(error))),
                 },
                 // A connection may be broken without anybody saying so.
                 () = over, if follow => return Ok(Read::Whole),
             };
             stream.consume_unpin(length);
+            heard = Instant::now();
             for line in lines {
                 self.tell(Some(line)).await?;
             }

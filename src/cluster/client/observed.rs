@@ -21,6 +21,9 @@ use crate::plan::labels::RUN_LABEL;
 
 /// So long a cluster may be out of reach.
 pub const LONGEST_OUTAGE: Duration = Duration::from_mins(5);
+/// What fails again so much later has worked meanwhile: tries are made at most half a minute apart, and each may take as long. Nobody
+/// else tells of a watch that goes on, or of a log that is silent.
+const RECOVERED: Duration = Duration::from_mins(2);
 
 /// What is known of a run.
 #[derive(Debug, Clone, Default)]
@@ -188,19 +191,23 @@ fn take_pods(event: Event<Pod>, listed: &mut Vec<Pod>, observed: &watch::Sender<
 #[derive(Debug, Default)]
 pub struct Outage {
     since: Option<Instant>,
+    last: Option<Instant>,
 }
 
 impl Outage {
     /// It is there again.
     pub fn end(&mut self) {
-        self.since = None;
+        *self = Self::default();
     }
 
     /// Whether this failure is the first one; nothing where it has lasted too long.
-    pub fn go_on(&mut self) -> Option<bool> {
+    pub fn go_on(&mut self, now: Instant) -> Option<bool> {
+        if self.last.replace(now).is_some_and(|last| now - last > RECOVERED) {
+            self.since = None;
+        }
         let is_first = self.since.is_none();
-        let since = *self.since.get_or_insert_with(Instant::now);
-        (since.elapsed() < LONGEST_OUTAGE).then_some(is_first)
+        let since = *self.since.get_or_insert(now);
+        (now - since < LONGEST_OUTAGE).then_some(is_first)
     }
 
     /// What to tell of a watch that broke.
@@ -219,7 +226,7 @@ impl Outage {
         if is_final(&source) {
             return Err(ClusterError::of(format!("watch {what}"), source));
         }
-        match self.go_on() {
+        match self.go_on(Instant::now()) {
             Some(true) => Ok(Some(format!("the watch of {what} broke ({source}); trying again"))),
             Some(false) => Ok(None),
             None => Err(ClusterError::of(format!("watch {what}"), source)),
@@ -230,4 +237,34 @@ impl Outage {
 /// Whether it is no use to ask again.
 pub fn is_final(error: &Error) -> bool {
     matches!(error, Error::Api(response) if [400, 401, 403, 404, 405].contains(&response.code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_all_the_time_ends_and_what_fails_now_and_then_goes_on() {
+        let mut now = Instant::now();
+        let mut outage = Outage::default();
+        assert_eq!(outage.go_on(now), Some(true));
+        for _ in 0..9 {
+            now += Duration::from_secs(30);
+            assert_eq!(outage.go_on(now), Some(false));
+        }
+        now += Duration::from_secs(30);
+        assert_eq!(outage.go_on(now), None);
+
+        let mut outage = Outage::default();
+        for _ in 0..3 {
+            assert_eq!(outage.go_on(now), Some(true));
+            now += Duration::from_secs(1);
+            assert_eq!(outage.go_on(now), Some(false));
+            // No word of a watch that has recovered.
+            now += Duration::from_mins(6);
+        }
+        assert_eq!(outage.go_on(now), Some(true));
+        outage.end();
+        assert_eq!(outage.go_on(now), Some(true));
+    }
 }

@@ -10,15 +10,14 @@ mod tar_times;
 mod time;
 
 use std::collections::BTreeMap;
-use std::fs::Permissions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::given;
 use crate::oci::{self, Credentials, Manifest, OciError, Reference, Registry};
 use crate::protocol::ImageCommand;
+use crate::result_file;
 use layers::Layers;
 use mutate::{Changes, mutate};
 use scan::{Place, ReportError, TrivyError};
@@ -268,13 +267,6 @@ fn write_results(command: &ImageCommand, manifest: &Manifest) -> Result<(), Imag
 }
 
 fn write_result(path: &Path, content: &str) -> Result<(), ImageError> {
-    let write = || {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-        file.write_all(content.as_bytes())?;
-        file.as_file().set_permissions(Permissions::from_mode(0o644))?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|source: io::Error| ImageError::Result { path: path.to_owned(), source })
+    result_file::replace(path, content)
+        .map_err(|source| ImageError::Result { path: path.to_owned(), source })
 }

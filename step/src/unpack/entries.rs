@@ -150,8 +150,18 @@ impl<R: Read> Entries<R> {
     fn header(&mut self) -> Result<Option<Header>, UnpackError> {
         let mut block = Vec::with_capacity(512);
         let count = self.content.by_ref().take(BLOCK).read_to_end(&mut block)?;
+        if block == [0; 512] {
+            // The mark has two blocks; what else stands behind one would be left out.
+            block.clear();
+            self.content.by_ref().take(BLOCK).read_to_end(&mut block)?;
+            if block.iter().any(|byte| *byte != 0) {
+                let problem = "a block of zeros stands before further entries";
+                return Err(UnpackError::Corrupt { at: self.at, problem });
+            }
+            return Ok(None);
+        }
         let corrupt = |problem| UnpackError::Corrupt { at: self.at, problem };
-        if count == 0 || block == [0; 512] {
+        if count == 0 {
             return Ok(None);
         }
         if (count as u64) < BLOCK {

@@ -235,6 +235,7 @@ fn a_longer_name_than_any_is_not_held() {
 #[rstest]
 #[case::no_archive(b"this is no archive at all, but it is longer than nothing".repeat(20), "it is no tar archive, or a header of it is broken")]
 #[case::cut_in_a_header(open_archive(&[file("a", "x"), file("b", "x")])[..1300].to_vec(), "it ends in the middle of a header")]
+#[case::a_lone_block_of_zeros([&open_archive(&[file("a", "x")])[..1024], &[0; 512], &open_archive(&[file("b", "x")])].concat(), "a block of zeros stands before further entries")]
 #[case::cut_in_an_entry(open_archive(&[file("a", "x")])[..600].to_vec(), "it ends in the middle of an entry")]
 fn a_layer_that_is_no_archive(#[case] bytes: Vec<u8>, #[case] problem: &str) {
     let registry = Registry::plain();
