@@ -182,6 +182,7 @@ fn what_was_kept_for_the_other_version_is_not_read() {
 #[case::unknown_field(r#"{"for": "shipwright.io/v1beta1", "spec": {"fields": {"x": {"value": 1}, "kind": {"value": "y"}}}}"#)]
 #[case::other_type(r#"{"for": "shipwright.io/v1beta1", "spec": {"fields": {"timeout": {"value": 1}, "env": {"value": {"a": "b"}}, "nodeSelector": {"value": {"a": 1}}}}}"#)]
 #[case::wrong_member(r#"{"for": "shipwright.io/v1beta1", "status": {"value": "text"}}"#)]
+#[case::status(r#"{"for": "shipwright.io/v1beta1", "status": {"value": {"registered": "True", "reason": "Succeeded", "message": "all validations succeeded"}}}"#)]
 #[case::number(r#"{"for": "shipwright.io/v1beta1", "deletion": {"value": 1}}"#)]
 fn what_somebody_writes_into_the_annotation_breaks_nothing(#[case] text: &str) {
     let mut alpha = build(V1alpha1, &json!({}));

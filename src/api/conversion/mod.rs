@@ -128,8 +128,18 @@ pub fn convert(mut object: Value, to: Version) -> Result<Value, ConversionError>
     let before = Preserved::take(&mut object);
     let mut converted = map(kind, object.clone(), to);
     if let Some(before) = before {
+        let plain = converted.clone();
         before.restore(&mut converted, to);
         fit::fit(&mut converted, to);
+        // Whoever may write an annotation may not write a status with it: what is stored shows what came in, or what it showed without.
+        let shown = |object: &Fields| map(kind, object.clone(), from).remove("status");
+        let status = shown(&converted);
+        let is_same = status.as_ref() == object.get("status") || status == shown(&plain);
+        if to == Version::V1beta1 && !is_same {
+            converted.remove("status");
+            let status = plain.get("status").cloned();
+            converted.extend(status.map(|status| ("status".to_owned(), status)));
+        }
     }
     let back = map(kind, converted.clone(), from);
     Preserved::of(&back, &canonical(kind, object, from), from).keep(&mut converted);

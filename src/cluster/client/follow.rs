@@ -11,6 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt as _;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::log_stream::{ContainerLog, PAUSE, Stopped};
 use super::observed::{Observed, Outage, observe, pods};
@@ -156,7 +157,7 @@ impl Follower<'_> {
                     let now = observed.borrow_and_update().clone();
                     if now.is_over() && !now.is_final {
                         self.look_once_more(sender).await?;
-                        end.as_mut().reset(tokio::time::Instant::now() + LONGEST_END);
+                        end.as_mut().reset(Instant::now() + LONGEST_END);
                         continue;
                     }
                     is_final = now.is_final;
@@ -197,7 +198,7 @@ impl Follower<'_> {
             match pods(self.cluster, &self.following.run).await {
                 Ok(pods) => break pods,
                 // Whoever has seen the run end is not let down by the next broken connection.
-                Err(ClusterError::Request { .. }) if outage.go_on().is_some() => {
+                Err(ClusterError::Request { .. }) if outage.go_on(Instant::now()).is_some() => {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => return Err(error),
