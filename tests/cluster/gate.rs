@@ -25,7 +25,7 @@ use super::steps::{
 };
 
 /// A step that runs until it is told to end, and obeys.
-const UNTIL_TOLD: &str = "trap 'echo told; exit 0' TERM; echo runs; while :; do sleep 0.01; done";
+const UNTIL_TOLD: &str = "trap 'echo told; exit 0' TERM; echo runs; sleep 1000 & wait";
 
 fn expect_skipped(ended: &Ended<'_>, container: &str) {
     let log = ended.log(container);

@@ -204,7 +204,8 @@ fn a_step_that_runs_out_of_memory_is_told_so() {
 fn a_step_that_survives_a_child_out_of_memory_did_not_fail() {
     let namespace = Namespace::new("survivor");
     let limits = json!({ "limits": { "memory": "32Mi" } });
-    let script = format!("{TAKE} || echo survived $?");
+    // By one way, because what comes by two is logged in any order.
+    let script = format!("exec 2>&1; {TAKE} || echo survived $?");
     let ended = namespace
         .run(&run_of(&[
             with(shell("survivor", &script), "resources", limits),
@@ -212,7 +213,9 @@ fn a_step_that_survives_a_child_out_of_memory_did_not_fail() {
         ]))
         .expect_success();
     assert_eq!(ended.log("step-survivor"), "Killed\nsurvived 137\n");
-    assert_eq!(ended.terminated("step-survivor").reason.as_deref(), Some("OOMKilled"));
+    // The container runtime hears of the kill and of the end apart: either may come first.
+    let reason = ended.terminated("step-survivor").reason.as_deref();
+    assert!([Some("OOMKilled"), Some("Completed")].contains(&reason), "{reason:?}");
     let verdict = judge(&ended.pod, Wish::Build, Timestamp::now());
     assert_eq!(condition(&verdict), ("True", "Succeeded", "All Steps have completed executing"));
 }
