@@ -192,29 +192,35 @@ impl Namespace {
         longest: Duration,
         is: impl Fn(&K) -> bool,
     ) -> Option<K> {
-        let mut watch = self.command(&[&["get", "--watch", "--output=json"], objects].concat());
-        let mut watch = Running(watch.stdout(Stdio::piped()).spawn().expect("kubectl starts"));
-        let stdout = watch.0.stdout.take().unwrap();
-        let (sender, seen) = mpsc::channel();
-        std::thread::spawn(move || {
-            for object in serde_json::Deserializer::from_reader(stdout).into_iter::<K>() {
-                if sender.send(object).is_err() {
-                    return;
-                }
-            }
-        });
         let deadline = Instant::now() + longest;
         loop {
-            match seen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(object) => {
-                    let object = object.expect("kubectl prints objects of that kind");
-                    if is(&object) {
-                        return Some(object);
+            let mut watch = self.command(&[&["get", "--watch", "--output=json"], objects].concat());
+            let mut watch = Running(watch.stdout(Stdio::piped()).spawn().expect("kubectl starts"));
+            let stdout = watch.0.stdout.take().unwrap();
+            let (sender, seen) = mpsc::channel();
+            std::thread::spawn(move || {
+                for object in serde_json::Deserializer::from_reader(stdout).into_iter::<K>() {
+                    if sender.send(object).is_err() {
+                        return;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => return None,
-                Err(RecvTimeoutError::Disconnected) => panic!("the watch of {objects:?} ended"),
+            });
+            loop {
+                match seen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                    Ok(object) => {
+                        let object = object.expect("kubectl prints objects of that kind");
+                        if is(&object) {
+                            return Some(object);
+                        }
+                    }
+                    Err(RecvTimeoutError::Timeout) => return None,
+                    // The API server ends the watches of custom resources whose definition changes,
+                    // which it does when the controller puts its certificate there.
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
             }
+            let status = watch.0.wait().expect("kubectl ends");
+            assert!(status.success(), "the watch of {objects:?} ended: {status}");
         }
     }
 
