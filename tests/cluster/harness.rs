@@ -76,9 +76,10 @@ impl Namespace {
         Self::labelled(test, shared_turn(), &[])
     }
 
-    /// One as users make them that enforces the Pod Security Standard `restricted`.
+    /// One in which anything can be applied, and that enforces the Pod Security Standard `restricted`.
     pub fn restricted(test: &str) -> Self {
-        Self::labelled(test, shared_turn(), &[("pod-security.kubernetes.io/enforce", "restricted")])
+        let enforced = ("pod-security.kubernetes.io/enforce", "restricted");
+        Self::labelled(test, shared_turn(), &[enforced, NOT_JUDGED])
     }
 
     /// No other test of this tier runs while this one is there, and nothing is left of those before: for measurements.
