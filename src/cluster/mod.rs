@@ -141,15 +141,16 @@ pub async fn control(
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        served = served => return served,
+    let ended = tokio::select! {
+        // The webhook is what ended.
         asked = asked => return asked,
-        led = lead(client, &controlling, candidate, leadership, metrics, stop) => led?,
-    }
+        served = served => served,
+        led = lead(client, &controlling, candidate, leadership, metrics, stop) => led,
+    };
     if let Some(webhook) = webhook {
         webhook.end().await;
     }
-    Ok(())
+    ended
 }
 
 async fn find_cluster(kubeconfig: Option<&Path>) -> Result<Config, ClusterError> {

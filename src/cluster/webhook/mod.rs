@@ -126,6 +126,7 @@ impl Webhook {
 
     /// Answers what is asked until everybody asks elsewhere.
     pub async fn end(self) {
+        tracing::info!(seconds = LINGER.as_secs(), "the webhook answers for a little longer");
         tokio::time::sleep(LINGER).await;
         self.handle.graceful_shutdown(Some(LAST_ANSWERS));
         // However it ended, nobody waits for it any more.
