@@ -140,12 +140,16 @@ fn completed(loaded: &Loaded) -> Loaded {
     completed
 }
 
-/// Whether somebody wrote the Build a moment ago. Its status is written by the controller.
+/// Whether somebody wrote what the Build is to be a moment ago. Its status is written by the controller, and labels say nothing of it.
 fn has_just_changed(build: &Build, now: Timestamp) -> bool {
     let metadata = &build.metadata;
     let managers = metadata.managed_fields.iter().flatten();
     let writes = managers
         .filter(|manager| manager.subresource.is_none())
+        .filter(|manager| {
+            let fields = manager.fields_v1.as_ref();
+            fields.is_some_and(|fields| fields.0.get("f:spec").is_some())
+        })
         .filter_map(|manager| manager.time.as_ref());
     let last = writes.chain(&metadata.creation_timestamp).map(|time| time.0).max();
     // Clocks differ a little.
@@ -298,6 +302,25 @@ mod tests {
         assert_eq!(since(vec![bad(1), bad(0)]), [bad(1)]);
         assert_eq!(since(vec![refusal("spec.env[0].name", "bad")]).len(), 1);
         assert_eq!(since(vec![refusal("spec.env[0].value", "blank")]).len(), 1);
+    }
+
+    #[test]
+    fn a_build_has_just_changed_when_its_spec_has() {
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let is_new = |managed: &Value| {
+            let metadata = json!({ "name": "app", "creationTimestamp": "2026-11-21T11:00:00Z", "managedFields": managed });
+            let spec = json!({ "strategy": { "name": "s" }, "output": { "image": "i" } });
+            let build = json!({ "metadata": metadata, "spec": spec });
+            has_just_changed(&serde_json::from_value(build).unwrap(), now)
+        };
+        let written = |field: &str, subresource: Option<&str>| {
+            let fields = json!({ field: { "f:a": {} } });
+            json!([{ "manager": "m", "time": "2026-11-21T11:59:58Z", "subresource": subresource, "fieldsV1": fields }])
+        };
+        assert!(is_new(&written("f:spec", None)));
+        assert!(!is_new(&written("f:metadata", None)));
+        assert!(!is_new(&written("f:spec", Some("status"))));
+        assert!(!is_new(&json!([])));
     }
 
     fn strategy(change: &Value) -> Review {
