@@ -23,7 +23,6 @@ pub fn answer(mut review: Value) -> Value {
     match convert_all(objects, desired) {
         Ok(objects) => response["convertedObjects"] = Value::Array(objects),
         Err(error) => {
-            tracing::warn!(desired, error = %error, "cannot convert");
             response["result"] = json!({ "status": "Failure", "message": error.to_string() });
         }
     }
@@ -32,7 +31,17 @@ pub fn answer(mut review: Value) -> Value {
 
 fn convert_all(objects: Vec<Value>, desired: &str) -> Result<Vec<Value>, ConversionError> {
     let to = Version::desired(desired)?;
-    objects.into_iter().map(|object| convert(object, to)).collect()
+    objects.into_iter().map(|object| convert_one(object, to)).collect()
+}
+
+fn convert_one(object: Value, to: Version) -> Result<Value, ConversionError> {
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (kind, version) = (word(&object["kind"]), word(&object["apiVersion"]));
+    let (namespace, name) =
+        (word(&object["metadata"]["namespace"]), word(&object["metadata"]["name"]));
+    convert(object, to).inspect_err(|error| {
+        tracing::warn!(kind, version, namespace, name, to = to.api_version(), %error, "cannot convert");
+    })
 }
 
 #[cfg(test)]
