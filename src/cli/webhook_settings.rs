@@ -10,13 +10,13 @@ use crate::cluster::{TlsSettings, WebhookSettings};
 /// Where and how the webhook is served.
 #[derive(Debug, Args)]
 pub struct WebhookArguments {
-    /// Namespace of the webhook's Service and Secret; where none is named no webhook is served, as out of a cluster
+    /// Namespace of the webhook's Service and Secret; if unset, the webhook is not served (the default outside a cluster)
     #[arg(long, env = "WEBHOOK_NAMESPACE", value_name = "NAMESPACE")]
     webhook_namespace: Option<String>,
     /// Address of the webhook; by default 0.0.0.0:8443
     #[arg(long, env = "WEBHOOK_ADDRESS", value_name = "ADDRESS")]
     webhook_address: Option<String>,
-    /// `false` takes whatever is applied: what cannot run is told in its status only
+    /// Whether to reject invalid objects when they are applied; if false, problems are reported in their status only
     #[arg(long, env = "ADMISSION_ENABLED", value_name = "BOOL")]
     admission_enabled: Option<String>,
     /// Oldest version of TLS that the webhook speaks: VersionTLS12, the default and the oldest of all, or VersionTLS13

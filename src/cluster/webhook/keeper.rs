@@ -218,7 +218,7 @@ impl Keeper {
             };
             match told {
                 Ok(told) => {
-                    tracing::info!(name, "it trusts the webhook's authorities from now on");
+                    tracing::info!(name, "updated caBundle");
                     *seen = Some(told);
                 }
                 // The others can be told all the same.
