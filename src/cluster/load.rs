@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Instant;
 
-use futures_util::future::try_join_all;
-use futures_util::try_join;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream, try_join};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Namespace, Secret, ServiceAccount};
 use kube::api::ListParams;
@@ -26,6 +25,9 @@ use crate::plan::pod_security::{ENFORCE_LABEL, Level};
 use crate::plan::{
     Loaded, NamespaceFacts, Presence, References, Roots, SecretFacts, larger, references,
 };
+
+/// Objects of one kind that are asked for at once, on behalf of one that names them.
+const AT_ONCE: usize = 16;
 
 /// What is looked up beside objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,7 +237,7 @@ impl Loader {
             let found = found.asked(|| format!("get {kind} {name}"))?;
             Ok::<_, ClusterError>((name, found))
         });
-        Ok(try_join_all(fetched).await?.into_iter().collect())
+        stream::iter(fetched).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     async fn namespace(&self, name: &str) -> Result<NamespaceFacts, ClusterError> {

@@ -20,9 +20,17 @@ type Key = (TypeId, String, String);
 /// What is being read, and was a moment ago.
 #[derive(Clone, Default)]
 pub struct Reads {
-    all: Arc<Mutex<BTreeMap<Key, Arc<Turns>>>>,
+    all: Arc<Mutex<All>>,
     /// When that came for which this asks; without it, now.
     since: Option<Instant>,
+}
+
+/// Reads of all objects that somebody asks for, or asked for a moment ago.
+#[derive(Default)]
+struct All {
+    turns: BTreeMap<Key, Arc<Turns>>,
+    /// With how many of them those go that nobody waits for any more: to look at all for each new one would take too long.
+    full: usize,
 }
 
 /// Reads of one object, one after another.
@@ -57,8 +65,11 @@ impl Reads {
     /// Those of this object; others that nobody waits for any more go.
     fn turns(&self, key: Key) -> Arc<Turns> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, turns| Arc::strong_count(turns) > 1 || turns.may_serve());
-        Arc::clone(all.entry(key).or_default())
+        if all.turns.len() >= all.full {
+            all.turns.retain(|_, turns| Arc::strong_count(turns) > 1 || turns.may_serve());
+            all.full = (2 * all.turns.len()).max(1);
+        }
+        Arc::clone(all.turns.entry(key).or_default())
     }
 }
 
@@ -169,7 +180,7 @@ mod tests {
         assert!(tokio::time::timeout(Duration::ZERO, asked).await.is_err());
         assert_eq!(reads.share("team", "other", async { Ok::<_, String>(1) }).await, Ok(1));
         let all = reads.all.lock().unwrap();
-        assert_eq!(all.keys().map(|(_, _, name)| &**name).collect::<Vec<_>>(), ["other"]);
+        assert_eq!(all.turns.keys().map(|(_, _, name)| &**name).collect::<Vec<_>>(), ["other"]);
     }
 
     #[tokio::test]
