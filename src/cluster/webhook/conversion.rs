@@ -2,9 +2,10 @@
 //!
 //! Invariant: one object that cannot be converted fails its whole review, as API servers expect.
 
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::api::{ConversionError, Version, convert};
+use crate::api::{ConversionError, PRESERVED_ANNOTATION, Version, convert};
 
 /// Group and version of what is asked.
 pub const REVIEW: &str = "apiextensions.k8s.io/v1";
@@ -36,11 +37,20 @@ fn convert_all(objects: Vec<Value>, desired: &str) -> Result<Vec<Value>, Convers
 
 fn convert_one(object: Value, to: Version) -> Result<Value, ConversionError> {
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let (kind, version) = (word(&object["kind"]), word(&object["apiVersion"]));
-    let (namespace, name) =
-        (word(&object["metadata"]["namespace"]), word(&object["metadata"]["name"]));
+    let (metadata, to_version) = (&object["metadata"], to.api_version());
+    let (kind, from_version) = (word(&object["kind"]), word(&object["apiVersion"]));
+    let (namespace, name) = (word(&metadata["namespace"]), word(&metadata["name"]));
+    let preserved = metadata["annotations"][PRESERVED_ANNOTATION].as_str();
+    if preserved.is_some_and(|text| serde_json::from_str::<IgnoredAny>(text).is_err()) {
+        tracing::warn!(
+            kind,
+            namespace,
+            name,
+            "the annotation {PRESERVED_ANNOTATION} cannot be read; what it held is not put back"
+        );
+    }
     convert(object, to).inspect_err(|error| {
-        tracing::warn!(kind, version, namespace, name, to = to.api_version(), %error, "cannot convert");
+        tracing::warn!(kind, from_version, to_version, namespace, name, %error, "cannot convert");
     })
 }
 
