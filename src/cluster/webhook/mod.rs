@@ -8,6 +8,7 @@ mod callers;
 mod conversion;
 mod generation;
 mod keeper;
+mod room;
 mod rotation;
 mod tls;
 
@@ -16,14 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
+use hyper_util::rt::TokioTimer;
 use kube::Client;
+use tokio::runtime::Handle as Runtime;
 use tokio::task::JoinHandle;
 
 use super::error::ClusterError;
@@ -33,6 +35,7 @@ use crate::plan::Settings;
 use admission::Judge;
 use body::{BadRequest, Format, review};
 use keeper::Keeper;
+use room::Room;
 
 /// The Service by which API servers find the webhook.
 pub use crate::api::crd::WEBHOOK_SERVICE as SERVICE;
@@ -42,8 +45,8 @@ pub use tls::{Serving, TlsSettings, UnusableCertificate};
 pub const SECRET: &str = "slipway-webhook";
 /// The configuration of what is judged when it is applied.
 pub const CONFIGURATION: &str = "slipway-admission";
-/// Bytes of a review: a list of many objects is converted at once.
-const MAX_BODY: usize = 32 * 1024 * 1024;
+/// How long the head of a request may take to come, and a connection may lie idle: longer than API servers keep theirs.
+const SLOWEST_HEAD: Duration = Duration::from_secs(120);
 /// How long new connections are still taken once the process is to end: until then nobody has told every API server.
 const LINGER: Duration = Duration::from_secs(3);
 /// How long what was asked may take to be answered after that.
@@ -92,7 +95,9 @@ impl Webhook {
         let address = listener.local_addr().map_err(failed)?;
         let handle = Handle::new();
         let config = RustlsConfig::from_config(Arc::new(config));
-        let server = axum_server::from_tcp_rustls(listener, config).map_err(failed)?;
+        let mut server = axum_server::from_tcp_rustls(listener, config).map_err(failed)?;
+        let mut http = server.http_builder().http1();
+        http.timer(TokioTimer::new()).header_read_timeout(SLOWEST_HEAD);
         let server = server.handle(handle.clone()).serve(router(judge).into_make_service());
         let server = tokio::spawn(server);
         let (admission, namespace) = (webhook.admission, webhook.namespace.clone());
@@ -135,32 +140,49 @@ impl Webhook {
 }
 
 fn router(judge: Judge) -> Router {
+    let room = Room::default();
     Router::new()
         .route("/health", get(|| async { StatusCode::NO_CONTENT }))
-        .route(CONVERT_PATH, post(convert))
-        .route("/validate", post(validate))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(judge)
+        .route(CONVERT_PATH, post(convert).with_state(room.clone()))
+        .route("/validate", post(validate).with_state((room, judge)))
 }
 
-async fn validate(State(judge): State<Judge>, headers: HeaderMap, body: Bytes) -> Response {
-    let asked = asked(&headers, &body, admission::REVIEW, admission::KIND);
-    match asked {
-        Ok((format, review)) => format.answer(&judge.answer(&review).await),
-        Err(problem) => problem.answer(),
-    }
+async fn validate(State((room, judge)): State<(Room, Judge)>, request: Request) -> Response {
+    answered(&room, request, move |headers, body| {
+        let asked = asked(headers, body, admission::REVIEW, admission::KIND);
+        match asked {
+            Ok((format, review)) => {
+                format.answer(&Runtime::current().block_on(judge.answer(&review)))
+            }
+            Err(problem) => problem.answer(),
+        }
+    })
+    .await
 }
 
-async fn convert(headers: HeaderMap, body: Bytes) -> Response {
-    // A long list would keep others waiting.
-    let converted = tokio::task::spawn_blocking(move || {
-        let asked = asked(&headers, &body, conversion::REVIEW, conversion::KIND);
+async fn convert(State(room): State<Room>, request: Request) -> Response {
+    answered(&room, request, |headers, body| {
+        let asked = asked(headers, body, conversion::REVIEW, conversion::KIND);
         match asked {
             Ok((format, review)) => format.answer(&conversion::answer(review)),
             Err(problem) => problem.answer(),
         }
-    });
-    converted.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    })
+    .await
+}
+
+/// Answers a review on a thread of its own: a long one would keep others waiting, and the lease.
+async fn answered(
+    room: &Room,
+    request: Request,
+    answer: impl FnOnce(&HeaderMap, &[u8]) -> Response + Send + 'static,
+) -> Response {
+    let arrived = match room.take(request).await {
+        Ok(arrived) => arrived,
+        Err(code) => return code.into_response(),
+    };
+    let answer = tokio::task::spawn_blocking(move || answer(&arrived.headers, &arrived.body));
+    answer.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 /// What is asked, and how it is answered.
