@@ -192,7 +192,7 @@ fn definition(kind: &Kind) -> CustomResourceDefinition {
     }
 }
 
-/// The controller converts. Whoever installs it adds the certificate by which the API server knows it.
+/// The controller converts, and adds the authority by which API servers know it.
 fn conversion() -> CustomResourceConversion {
     CustomResourceConversion {
         strategy: "Webhook".into(),
