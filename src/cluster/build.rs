@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 
@@ -17,6 +18,10 @@ use crate::plan::{GENERATED_ACCOUNT, repository_to_ask, validate_build};
 
 /// How soon a repository is asked again that did not answer well.
 const ASK_AGAIN: Duration = Duration::from_mins(5);
+
+/// `kubectl apply` of a directory sends files by name. Until then a run of a Build that misses something is not refused either. The
+/// time of creation is told in whole seconds, so it is one to two of them.
+const APPLIED_TOGETHER: SignedDuration = SignedDuration::from_secs(2);
 
 /// Says whether a Build can be run.
 pub async fn reconcile(
@@ -35,12 +40,15 @@ pub async fn reconcile(
     }
     // A Build may be seen before its runs are.
     context.runs.wait_until_ready().await.map_err(|_| ClusterError::NotLeading)?;
-    let refusal = match retention::obstacle(&context, build) {
-        Some(message) => Some((reasons::SET_OWNER_REFERENCE_FAILED, message)),
-        None => Box::pin(refusal(&context, build)).await?,
+    let obstacle = match retention::obstacle(&context, build) {
+        Some(message) => Some(Obstacle::new((reasons::SET_OWNER_REFERENCE_FAILED, message))),
+        None => Box::pin(obstacle(&context, build)).await?,
     };
-    let (registered, reason, message) = match refusal {
-        Some((reason, message)) => (FALSE, reason, message),
+    let (registered, reason, message) = match obstacle {
+        Some(Obstacle { may_pass: true, .. }) if is_new(build) => {
+            return Ok(Action::requeue(APPLIED_TOGETHER.unsigned_abs()));
+        }
+        Some(Obstacle { reason, message, .. }) => (FALSE, reason, message),
         None => (TRUE, reasons::SUCCEEDED, "all validations succeeded".to_owned()),
     };
     tracing::debug!(registered, reason, told = message, "judged the Build");
@@ -65,23 +73,49 @@ pub async fn reconcile(
     Ok(Action::await_change())
 }
 
+/// Why a Build cannot be run.
+struct Obstacle {
+    reason: &'static str,
+    message: String,
+    /// Whether it goes away when an object comes.
+    may_pass: bool,
+}
+
+impl Obstacle {
+    /// One that does not go away by itself.
+    fn new((reason, message): (&'static str, String)) -> Self {
+        Self { reason, message, may_pass: false }
+    }
+}
+
 /// The first reason why the Build cannot be run, as its status says it.
-async fn refusal(
-    context: &Context,
-    build: &Build,
-) -> Result<Option<(&'static str, String)>, ClusterError> {
+async fn obstacle(context: &Context, build: &Build) -> Result<Option<Obstacle>, ClusterError> {
     if let Some(url) = repository_to_ask(build)
         && let Err(why) = repository::ask(url).await
     {
-        return Ok(Some((reasons::REMOTE_REPOSITORY_UNREACHABLE, why)));
+        return Ok(Some(Obstacle::new((reasons::REMOTE_REPOSITORY_UNREACHABLE, why))));
     }
     match context.loader.run(&run_of(build), Lookup::Nothing).await {
         Ok(loaded) => {
-            let refusals = validate_build(build, &loaded, &context.settings);
-            Ok(refusals.into_iter().next().map(|refusal| (refusal.reason, refusal.message)))
+            let first = validate_build(build, &loaded, &context.settings).into_iter().next();
+            Ok(first.map(|refusal| Obstacle {
+                may_pass: refusal.may_pass(&loaded),
+                reason: refusal.reason,
+                message: refusal.message,
+            }))
         }
-        Err(error) => error.unreadable().ok_or(error).map(Some),
+        Err(error) => error.unreadable().ok_or(error).map(Obstacle::new).map(Some),
     }
+}
+
+/// Whether what it names may still come: it has just been applied, and nobody has judged it yet.
+fn is_new(build: &Build) -> bool {
+    let is_judged = build.status.as_ref().is_some_and(|status| status.registered.is_some());
+    let created = build.metadata.creation_timestamp.as_ref();
+    // Clocks differ a little.
+    let is_young =
+        created.is_some_and(|at| Timestamp::now().duration_since(at.0).abs() < APPLIED_TOGETHER);
+    is_young && !is_judged
 }
 
 /// A Build is judged as a run of it would be that says nothing of its own.

@@ -43,7 +43,7 @@ impl fmt::Display for ObjectName {
 }
 
 /// One reason why a run cannot start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refusal {
     /// The object whose status carries the reason: the Build or the BuildRun.
     pub object: ObjectName,

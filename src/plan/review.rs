@@ -3,6 +3,8 @@
 //! Invariant: only what does not depend on anything that may still come is refused, with the exceptions that [`Review::of_run`] names.
 //! Invariant: of a change, only what it made worse.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::admission::admission;
@@ -10,7 +12,7 @@ use super::loaded::{Loaded, Presence};
 use super::refusal::{ObjectName, Refusal};
 use super::settings::Settings;
 use super::validate::{validate, validate_build, validate_strategy};
-use crate::api::{Build, Strategy, reasons};
+use crate::api::{Build, FALSE, Strategy, reasons};
 
 /// What a Build names may come so long after it was changed: `kubectl apply` of a directory sends files by name.
 const APPLIED_TOGETHER: SignedDuration = SignedDuration::from_secs(10);
@@ -33,16 +35,17 @@ pub struct Review {
 impl Review {
     /// Of a BuildRun.
     ///
-    /// It is refused for what its Build misses, unless that has just been changed: the Build is not registered. And it is refused for
+    /// It is refused for what its Build misses, unless nobody has judged the Build since it was changed a moment ago. And it is refused for
     /// everything that is missing where somebody waits for its Pod with an upload, who would wait for ever.
     pub fn of_run(loaded: &Loaded, settings: &Settings, now: Timestamp) -> Self {
         let run = &loaded.roots.buildrun.spec;
         let build = loaded.roots.build.as_ref();
         let refusals = |loaded: &Loaded| validate(loaded, settings).err().unwrap_or_default();
-        let known = refusals(&completed(loaded));
+        let known: BTreeSet<_> = refusals(&completed(loaded)).into_iter().collect();
         let is_upload = run.source.as_ref().is_some_and(|source| source.type_ == "Local");
-        let is_settled =
-            build.and_then(Presence::found).is_some_and(|build| !has_just_changed(build, now));
+        let is_settled = build
+            .and_then(Presence::found)
+            .is_some_and(|build| is_known_to_fail(build) || !has_just_changed(build, now));
         let is_refused = |refusal: &Refusal| {
             let is_of_build = refusal.object.kind == Build::KIND || refusal.field == BUILD_FIELD;
             known.contains(refusal) || is_upload || is_settled && is_of_build
@@ -63,7 +66,8 @@ impl Review {
 
     /// Of a Build.
     pub fn of_build(build: &Build, loaded: &Loaded, settings: &Settings) -> Self {
-        let known = validate_build(build, &completed(loaded), settings);
+        let known: BTreeSet<_> =
+            validate_build(build, &completed(loaded), settings).into_iter().collect();
         let all = validate_build(build, loaded, settings);
         let (refusals, warnings) = all.into_iter().partition(|refusal| known.contains(refusal));
         Self { refusals, warnings }
@@ -77,26 +81,29 @@ impl Review {
         Self { refusals, warnings }
     }
 
-    /// Of an object for one reason, which cannot pass.
-    pub fn of_refusal(refusal: Refusal) -> Self {
-        Self { refusals: vec![refusal], warnings: Vec::new() }
-    }
-
     /// Without what was wrong with the object before as well, wherever it stands in its list.
     #[must_use]
     pub fn since(mut self, before: &Self) -> Self {
-        let mut known: Vec<&Refusal> = before.refusals.iter().chain(&before.warnings).collect();
-        let mut forget = |is_known: &dyn Fn(&Refusal, &Refusal) -> bool| {
-            let mut is_new = |found: &Refusal| {
-                let place = known.iter().position(|known| is_known(known, found));
-                place.map(|place| known.swap_remove(place)).is_none()
-            };
-            self.refusals.retain(&mut is_new);
-            self.warnings.retain(&mut is_new);
-        };
-        forget(&|known, found| known == found);
-        forget(&|known, found| key(known) == key(found));
+        let known = before.refusals.iter().chain(&before.warnings).collect();
+        let known = self.forget(known, Refusal::clone);
+        self.forget(known, key);
         self
+    }
+
+    /// Forgets one for each that is known by the same key; what is known beside those comes back.
+    fn forget<'a, K: Ord>(
+        &mut self,
+        known: Vec<&'a Refusal>,
+        key: impl Fn(&Refusal) -> K,
+    ) -> Vec<&'a Refusal> {
+        let mut by_key: BTreeMap<K, Vec<&Refusal>> = BTreeMap::new();
+        for refusal in known {
+            by_key.entry(key(refusal)).or_default().push(refusal);
+        }
+        let mut is_new = |found: &Refusal| by_key.get_mut(&key(found)).and_then(Vec::pop).is_none();
+        self.refusals.retain(&mut is_new);
+        self.warnings.retain(&mut is_new);
+        by_key.into_values().flatten().collect()
     }
 
     /// Everything for which the object is refused, a line each; nothing where it is not.
@@ -138,6 +145,12 @@ fn completed(loaded: &Loaded) -> Loaded {
     completed.config_maps.values_mut().for_each(assume);
     completed.service_accounts.values_mut().for_each(assume);
     completed
+}
+
+/// Whether its status says already that it is not registered.
+fn is_known_to_fail(build: &Build) -> bool {
+    let status = build.status.as_ref();
+    status.is_some_and(|status| status.registered.as_deref() == Some(FALSE))
 }
 
 /// Whether somebody wrote what the Build is to be a moment ago. Its status is written by the controller, and labels say nothing of it.

@@ -93,15 +93,7 @@ impl<'a> Webhook<'a> {
 
     /// What is answered to whoever applies this in place of that.
     fn review(&self, object: &Value, old: &Value) -> Value {
-        let kind = object["kind"].as_str().unwrap();
-        let operation = if old.is_null() { "CREATE" } else { "UPDATE" };
-        let request = json!({
-            "uid": "of-the-request",
-            "kind": { "group": "shipwright.io", "version": "v1beta1", "kind": kind },
-            "namespace": "team", "operation": operation, "object": object, "oldObject": old, "dryRun": true,
-        });
-        let review = json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request });
-        let answer = self.post("/validate", &review);
+        let answer = self.post("/validate", &review(object, old));
         let head = (&answer["apiVersion"], &answer["kind"], &answer["response"]["uid"]);
         assert_eq!(
             head,
@@ -129,6 +121,18 @@ impl<'a> Webhook<'a> {
         let warnings = response["warnings"].as_array().cloned().unwrap_or_default();
         warnings.iter().map(|warning| warning.as_str().unwrap().to_owned()).collect()
     }
+}
+
+/// What an API server asks when this is applied in place of that.
+fn review(object: &Value, old: &Value) -> Value {
+    let kind = object["kind"].as_str().unwrap();
+    let operation = if old.is_null() { "CREATE" } else { "UPDATE" };
+    let request = json!({
+        "uid": "of-the-request",
+        "kind": { "group": "shipwright.io", "version": "v1beta1", "kind": kind },
+        "namespace": "team", "operation": operation, "object": object, "oldObject": old, "dryRun": true,
+    });
+    json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request })
 }
 
 /// The first answer that is one. It looks again and again, because nothing tells when others have done their part.
@@ -167,6 +171,16 @@ fn try_ask(
     request: &str,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> std::io::Result<String> {
+    let mut stream = connect(address, authorities, versions)?;
+    stream.write_all(request.as_bytes())?;
+    read(&mut stream)
+}
+
+fn connect(
+    address: &str,
+    authorities: &str,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let mut roots = RootCertStore::empty();
     for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
         roots.add(authority.unwrap()).unwrap();
@@ -179,8 +193,11 @@ fn try_ask(
         .with_no_client_auth();
     let name = ServerName::try_from("slipway-webhook.team.svc").unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = StreamOwned::new(connection, TcpStream::connect(address)?);
-    stream.write_all(request.as_bytes())?;
+    Ok(StreamOwned::new(connection, TcpStream::connect(address)?))
+}
+
+/// Everything until the other end closes.
+fn read(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> std::io::Result<String> {
     let mut answer = String::new();
     match stream.read_to_string(&mut answer) {
         Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error),
@@ -445,8 +462,18 @@ fn a_run_is_refused_for_a_build_that_is_not_registered() {
     // The files of one directory come one after another.
     let mut new = build("new", &missing);
     new["metadata"]["creationTimestamp"] = json!(k8s_openapi::jiff::Timestamp::now().to_string());
-    server.add("builds", new);
+    server.add("builds", new.clone());
     assert_eq!(webhook.warnings(&named("new"), &Value::Null).len(), 2);
+    // By then the controller has judged it.
+    let mut judged = new;
+    judged["metadata"]["name"] = json!("judged");
+    judged["status"] = json!({ "registered": "False" });
+    server.add("builds", judged);
+    assert!(
+        webhook
+            .refusal(&named("judged"), &Value::Null)
+            .starts_with("2 problems:\nBuild team/judged ")
+    );
     assert_eq!(
         webhook.warnings(&named("unknown"), &Value::Null),
         ["spec.build.name: BuildNotFound: build.shipwright.io \"unknown\" not found"]
@@ -482,14 +509,102 @@ fn a_run_is_refused_for_a_build_that_is_not_registered() {
 }
 
 #[test]
-fn who_cannot_look_takes_everything_and_says_so() {
+fn who_cannot_look_says_so_and_judges_the_object_alone() {
     let server = installed();
     let webhook = Webhook::ready("cannot_look", &server, &[]);
     let forbidden = Some((axum::http::StatusCode::FORBIDDEN, "as the test wants"));
     server.refuse("GET buildstrategies", forbidden);
-    let build = build("app", &spec("missing", "registry.example.com/app"));
-    let expected = "what the Build names was not looked at: the API server does not get BuildStrategy missing: as the test wants (403)";
-    assert_eq!(webhook.warnings(&build, &Value::Null), [expected]);
+    let missing = spec("missing", "registry.example.com/app");
+    let expected = "could not check what the Build refers to: the API server does not get BuildStrategy missing: as the test wants (403)";
+    assert_eq!(webhook.warnings(&build("app", &missing), &Value::Null), [expected]);
+    let mut bad = missing;
+    bad["env"] = json!([{ "name": "", "value": "x" }]);
+    let response = webhook.review(&build("app", &bad), &Value::Null);
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("spec.env[0].name: SpecEnvNameCanNotBeBlank: "), "{response}");
+    assert_eq!(response["warnings"], json!([expected]));
+    // It was as bad before.
+    let mut changed = bad.clone();
+    changed["output"]["image"] = json!("registry.example.com/other");
+    assert_eq!(webhook.warnings(&build("app", &changed), &build("app", &bad)), [expected]);
+}
+
+#[test]
+fn a_strategy_that_cannot_be_read_is_told_where_it_is_named() {
+    let server = installed();
+    let mut odd = strategy("odd");
+    odd["spec"]["volumes"] =
+        json!([{ "name": "a", "secret": { "secretName": "b", "defaultMode": 4_294_967_296_i64 } }]);
+    server.add("buildstrategies", odd);
+    let webhook = Webhook::ready("odd_strategy", &server, &[]);
+    let unreadable = "BuildStrategyNotFound: BuildStrategy odd cannot be read: ";
+    let mut named = spec("odd", "registry.example.com/app");
+    let warnings = webhook.warnings(&build("app", &named), &Value::Null);
+    assert!(warnings[0].starts_with(&format!("spec.strategy.name: {unreadable}")), "{warnings:?}");
+    let embedded = run("app", &json!({ "build": { "spec": named } }));
+    let warnings = webhook.warnings(&embedded, &Value::Null);
+    let expected = format!("spec.build.spec.strategy.name: {unreadable}");
+    assert!(warnings[0].starts_with(&expected), "{warnings:?}");
+
+    server.add("builds", build("app", &named));
+    let of_build = run(&"a".repeat(64), &json!({ "build": { "name": "app" } }));
+    let message = webhook.refusal(&of_build, &Value::Null);
+    assert!(message.starts_with("2 problems:\nmetadata.name: BuildRunNameInvalid: "), "{message}");
+    assert!(message.contains(&format!("\nspec.build.name: {unreadable}")), "{message}");
+
+    // It hides nothing else.
+    named["env"] = json!([{ "name": "", "value": "x" }]);
+    let message = webhook.refusal(&build("app", &named), &Value::Null);
+    assert!(message.starts_with("spec.env[0].name: SpecEnvNameCanNotBeBlank: "), "{message}");
+}
+
+#[test]
+fn fields_are_called_as_in_the_version_that_was_written() {
+    let server = installed();
+    let webhook = Webhook::ready("written", &server, &[]);
+    let mut missing = spec("missing", "registry.example.com/app");
+    missing["output"]["pushSecret"] = json!("missing");
+    let mut review = review(&build("app", &missing), &Value::Null);
+    let fields = |review: &Value| {
+        let answer = webhook.post("/validate", review);
+        let warnings = answer["response"]["warnings"].as_array().unwrap().clone();
+        let field =
+            |warning: &Value| warning.as_str().unwrap().split(':').next().unwrap().to_owned();
+        warnings.iter().map(field).collect::<Vec<_>>()
+    };
+    review["request"]["requestKind"] = review["request"]["kind"].clone();
+    assert_eq!(fields(&review), ["spec.output.pushSecret", "spec.strategy.name"]);
+    review["request"]["requestKind"]["version"] = json!("v1alpha1");
+    assert_eq!(fields(&review), ["spec.output.credentials.name", "spec.strategy.name"]);
+}
+
+/// Whoever reaches the port may ask.
+#[test]
+fn nobody_keeps_others_from_asking() {
+    const LONGEST: usize = 8 * 1024 * 1024;
+    let server = installed();
+    let webhook = Webhook::ready("hogs", &server, &[]);
+    let authorities = webhook.await_told();
+    let json = "Content-Type: application/json\r\n";
+    let begin = |length: usize| {
+        let mut stream = connect(&webhook.address, &authorities, rustls::ALL_VERSIONS).unwrap();
+        let head = format!("POST /convert HTTP/1.0\r\n{json}Content-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let code = |mut stream: StreamOwned<ClientConnection, TcpStream>| {
+        let answer = read(&mut stream).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(code(begin(LONGEST + 1)), "413");
+    // It takes all the room there is, says nothing, and is told to go.
+    let hog = begin(LONGEST);
+    let fine = build("app", &spec("missing", "registry.example.com/app"));
+    assert_eq!(webhook.warnings(&fine, &Value::Null).len(), 1);
+    assert_eq!(code(hog), "408");
+    let unsized_request = "POST /validate HTTP/1.0\r\nContent-Type: application/json\r\n\r\n{}";
+    let answer = try_ask(&webhook.address, &authorities, unsized_request, rustls::ALL_VERSIONS);
+    assert!(answer.unwrap().starts_with("HTTP/1.0 411 "));
 }
 
 #[test]

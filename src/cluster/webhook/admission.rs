@@ -5,19 +5,19 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
-use kube::{Resource, ResourceExt as _};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::super::error::ClusterError;
 use super::super::lease::within;
-use super::super::load::{Loader, Lookup};
+use super::super::load::Loader;
 use super::super::outcome::has_started;
+use super::referring::{Read, Referring, name_of, review};
 use crate::Chain;
-use crate::api::{API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, Strategy};
-use crate::plan::{ObjectName, Refusal, Review, Settings};
+use crate::api::{
+    API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, Strategy, Version,
+    alpha_field,
+};
+use crate::plan::{ObjectName, Review, Settings};
 
 /// Group and version of what is asked.
 pub const REVIEW: &str = "admission.k8s.io/v1";
@@ -43,6 +43,8 @@ pub struct Judge {
 struct Request {
     uid: String,
     kind: GroupVersionKind,
+    /// As it was written, before it was converted.
+    request_kind: GroupVersionKind,
     namespace: String,
     operation: String,
     object: Value,
@@ -94,86 +96,81 @@ impl Judge {
             return Answer::default();
         }
         let judged = match request.kind.kind.as_str() {
-            Build::KIND => within(LONGEST, Box::pin(self.build(request))).await,
-            BuildRun::KIND => within(LONGEST, Box::pin(self.run(request))).await,
-            BuildStrategy::KIND => Ok(self.strategy(request, Strategy::Namespaced)),
-            ClusterBuildStrategy::KIND => Ok(self.strategy(request, Strategy::Cluster)),
-            _ => return Answer::default(),
+            Build::KIND => Box::pin(self.build(request)).await,
+            BuildRun::KIND => Box::pin(self.run(request)).await,
+            BuildStrategy::KIND => self.strategy(request, Strategy::Namespaced),
+            ClusterBuildStrategy::KIND => self.strategy(request, Strategy::Cluster),
+            _ => Ok(Answer::default()),
         };
-        match judged {
-            Ok(answer) => answer,
-            Err(error) => {
-                let Request { uid, namespace, kind, .. } = request;
-                let error = Chain(&error).to_string();
-                tracing::warn!(
-                    uid,
-                    namespace,
-                    kind = kind.kind,
-                    error,
-                    "cannot judge what was applied; it is taken"
-                );
-                let text = format!("what the {} names was not looked at: {error}", kind.kind);
-                Answer { refusal: None, warnings: vec![warning(&text)] }
-            }
-        }
+        judged.unwrap_or_else(|answer| answer)
     }
 
-    async fn build(&self, request: &Request) -> Result<Answer, ClusterError> {
-        let review = async |build: &Build| {
-            let loaded = self.loader.build_as_given(build).await;
-            of_loaded(build, loaded.map(|loaded| Review::of_build(build, &loaded, &self.settings)))
-        };
-        let (new, old) = match objects::<Build>(request) {
-            Ok(objects) => objects,
-            Err(answer) => return Ok(answer),
-        };
-        let mut found = review(&new).await?;
-        if let Some(old) = old {
-            found = found.since(&review(&old).await?);
-        }
-        Ok(told(&found, &new))
+    async fn build(&self, request: &Request) -> Result<Answer, Answer> {
+        let (new, old) = objects::<Build>(request)?;
+        Ok(self.with_references(request, &new, old.as_ref()).await)
     }
 
-    async fn run(&self, request: &Request) -> Result<Answer, ClusterError> {
-        let now = Timestamp::now();
-        let review = async |run: &BuildRun| {
-            let loaded = self.loader.run(run, Lookup::Nothing).await;
-            of_loaded(run, loaded.map(|loaded| Review::of_run(&loaded, &self.settings, now)))
-        };
-        let (new, old) = match objects::<BuildRun>(request) {
-            Ok(objects) => objects,
-            Err(answer) => return Ok(answer),
-        };
+    async fn run(&self, request: &Request) -> Result<Answer, Answer> {
+        let (new, old) = objects::<BuildRun>(request)?;
         if old.as_ref().is_some_and(|old| old.is_done() || has_started(old)) {
             // What it says now has no effect.
             return Ok(Answer::default());
         }
-        let mut found = review(&new).await?;
-        if let Some(old) = old {
-            found = found.since(&review(&old).await?);
-        }
-        Ok(told(&found, &new))
+        Ok(self.with_references(request, &new, old.as_ref()).await)
     }
 
-    fn strategy<K: Read>(&self, request: &Request, strategy: impl Fn(K) -> Strategy) -> Answer {
-        let (new, old) = match objects::<K>(request) {
-            Ok(objects) => objects,
-            Err(answer) => return answer,
+    /// Where nobody can look at what the object names, it is judged as if that were in order.
+    async fn with_references<K: Referring>(
+        &self,
+        request: &Request,
+        new: &K,
+        old: Option<&K>,
+    ) -> Answer {
+        let looked = async {
+            let found = review(new, &self.loader, &self.settings).await?;
+            let Some(old) = old else { return Ok(found) };
+            Ok(found.since(&review(old, &self.loader, &self.settings).await?))
         };
+        let error = match within(LONGEST, Box::pin(looked)).await {
+            Ok(found) => return answer(found, request, &name_of(new)),
+            Err(error) => error,
+        };
+        let error = Chain(&error).to_string();
+        let Request { uid, namespace, kind, .. } = request;
+        let kind = &kind.kind;
+        tracing::warn!(
+            uid,
+            namespace,
+            kind,
+            name = name_of(new).name,
+            error,
+            "cannot look at what the object refers to; it is judged without"
+        );
+        let mut found = new.review(&new.assumed(), &self.settings);
+        if let Some(old) = old {
+            found = found.since(&old.review(&old.assumed(), &self.settings));
+        }
+        let mut answer = answer(found, request, &name_of(new));
+        let text = format!("could not check what the {kind} refers to: {error}");
+        answer.warnings.insert(0, warning(&text));
+        answer
+    }
+
+    fn strategy<K: Read>(
+        &self,
+        request: &Request,
+        strategy: impl Fn(K) -> Strategy,
+    ) -> Result<Answer, Answer> {
+        let (new, old) = objects::<K>(request)?;
         let name = name_of(&new);
         let review = |object| Review::of_strategy(&strategy(object), &self.settings);
         let mut found = review(new);
         if let Some(old) = old {
             found = found.since(&review(old));
         }
-        answer(&found, &name)
+        Ok(answer(found, request, &name))
     }
 }
-
-/// A kind of ours.
-trait Read: Resource<DynamicType = ()> + DeserializeOwned {}
-
-impl<K: Resource<DynamicType = ()> + DeserializeOwned> Read for K {}
 
 /// Whether there is anything new to judge. Whoever cancels a run changes nothing else of it.
 fn changes_spec(request: &Request) -> bool {
@@ -209,32 +206,13 @@ fn objects<K: Read>(request: &Request) -> Result<(K, Option<K>), Answer> {
     }
 }
 
-/// What was found, or that something which the object names cannot be read.
-fn of_loaded<K: Read>(
-    object: &K,
-    review: Result<Review, ClusterError>,
-) -> Result<Review, ClusterError> {
-    review.or_else(|error| {
-        let (reason, message) = error.unreadable().ok_or(error)?;
-        let object = name_of(object);
-        let at = object.clone();
-        Ok(Review::of_refusal(Refusal { object, at, field: "spec".into(), reason, message }))
-    })
-}
-
-fn name_of<K: Read>(object: &K) -> ObjectName {
-    ObjectName {
-        kind: K::kind(&()).into_owned().into(),
-        namespace: object.namespace(),
-        name: object.name_any(),
+/// What is said to whoever wrote it, by the names of the version that was written.
+fn answer(mut review: Review, request: &Request, name: &ObjectName) -> Answer {
+    if request.request_kind.version == Version::V1alpha1.name() {
+        for refusal in review.refusals.iter_mut().chain(&mut review.warnings) {
+            refusal.field = alpha_field(&refusal.at.kind, &refusal.field);
+        }
     }
-}
-
-fn told<K: Read>(review: &Review, object: &K) -> Answer {
-    answer(review, &name_of(object))
-}
-
-fn answer(review: &Review, name: &ObjectName) -> Answer {
     Answer { refusal: review.message(name), warnings: review.lines_of_warnings(name) }
 }
 

@@ -8,6 +8,7 @@ mod callers;
 mod conversion;
 mod generation;
 mod keeper;
+mod referring;
 mod room;
 mod rotation;
 mod tls;
