@@ -18,7 +18,7 @@ import (
 // gather writes what it finds about a run into a directory, or an archive of it. Where it looks for the pod is the executor's to say, and
 // only those of Tekton are known.
 func gather(ctx context.Context, client *client, i *invocation, name string) error {
-	answer, err := client.rest().Get().AbsPath(client.path("buildruns", name)...).DoRaw(ctx)
+	answer, err := send(ctx, client.rest().Get().AbsPath(client.path("buildruns", name)...))
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func gatherExecutor(ctx context.Context, client *client, executor *executor) err
 	if plural == "" {
 		return fmt.Errorf("unsupported executor kind %q", executor.Kind)
 	}
-	_, err := client.rest().Get().AbsPath("/apis/tekton.dev/v1/namespaces", client.namespace, plural, executor.Name).DoRaw(ctx)
+	_, err := send(ctx, client.rest().Get().AbsPath("/apis/tekton.dev/v1/namespaces", client.namespace, plural, executor.Name))
 	if executor.Kind == "TaskRun" && apierrors.IsNotFound(err) {
 		fmt.Fprintf(os.Stderr, "Warning: there is no TaskRun %q\n", executor.Name)
 		return nil
