@@ -87,10 +87,10 @@ pub fn start(mut command: Command) -> Started {
 }
 
 impl Started {
-    /// Comes back once a line holds the text.
+    /// Comes back once a line holds the text, or has held it.
     pub fn wait_for(&mut self, text: &str) {
         assert!(
-            self.read(|line| line.contains(text)),
+            self.stdout.contains(text) || self.read(|line| line.contains(text)),
             "{} ended without {text:?}: {}",
             self.what,
             self.stdout
