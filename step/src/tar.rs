@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use crate::unpack::{Permissions, UnpackError, Unpacker, Whiteouts};
+use crate::unpack::{Permissions, Times, UnpackError, Unpacker, Whiteouts};
 
 /// Where the image has its own, if it has one.
 const OTHER: &str = "/bin/tar";
@@ -41,6 +41,7 @@ pub enum TarError {
 struct Wanted {
     target: PathBuf,
     permissions: Permissions,
+    times: Times,
     lists: bool,
 }
 
@@ -56,7 +57,7 @@ fn unpack(arguments: &[String]) -> Result<(), TarError> {
             return Err(TarError::Unsupported { argument, source: become_other(arguments) });
         }
     };
-    let mut unpacker = Unpacker::open(&wanted.target, wanted.permissions)?;
+    let mut unpacker = Unpacker::open(&wanted.target, wanted.permissions, wanted.times)?;
     let tell = |name: &[u8]| {
         if wanted.lists {
             eprintln!("{}", String::from_utf8_lossy(name));
@@ -80,8 +81,12 @@ fn become_other(arguments: &[String]) -> io::Error {
 
 /// Reads GNU's forms of options; the error is the one that cannot be honoured.
 fn parse(arguments: &[String]) -> Result<Wanted, String> {
-    let mut wanted =
-        Wanted { target: PathBuf::from("."), permissions: Permissions::Masked, lists: false };
+    let mut wanted = Wanted {
+        target: PathBuf::from("."),
+        permissions: Permissions::Masked,
+        times: Times::Kept,
+        lists: false,
+    };
     let (mut unpacks, mut rest) = (false, arguments.iter());
     let mut is_first = true;
     while let Some(argument) = rest.next() {
@@ -96,7 +101,8 @@ fn parse(arguments: &[String]) -> Result<Wanted, String> {
                         wanted.permissions = Permissions::Exact;
                     }
                     "-no-same-permissions" => wanted.permissions = Permissions::Masked,
-                    "-no-same-owner" | "-touch" | "-file=-" => {}
+                    "-touch" => wanted.times = Times::Now,
+                    "-no-same-owner" | "-file=-" => {}
                     _ => match long.strip_prefix("-directory=") {
                         Some(folder) => wanted.target.push(folder),
                         None => return Err(refuse()),
@@ -115,7 +121,8 @@ fn parse(arguments: &[String]) -> Result<Wanted, String> {
                 'x' => unpacks = true,
                 'v' => wanted.lists = true,
                 'p' => wanted.permissions = Permissions::Exact,
-                'm' | 'o' => {}
+                'm' => wanted.times = Times::Now,
+                'o' => {}
                 'f' if rest.next().is_some_and(|file| file == "-") => {}
                 'C' => wanted.target.push(rest.next().ok_or_else(refuse)?),
                 _ => return Err(refuse()),
@@ -139,23 +146,31 @@ mod tests {
     #[case::of_newer_clients(
         "--no-same-permissions --no-same-owner -xvf - -C /workspace/source",
         true,
-        Permissions::Masked
+        Permissions::Masked,
+        Times::Kept
     )]
-    #[case::of_older_clients("xfv - -C /workspace/source", true, Permissions::Masked)]
-    #[case::of_kubectl("-xmf - -C /workspace/source", false, Permissions::Masked)]
-    #[case::with_modes("-xpf - --directory=/workspace/source", false, Permissions::Exact)]
-    #[case::in_words(
-        "--extract --file=- --same-permissions -C /workspace/source",
+    #[case::of_older_clients("xfv - -C /workspace/source", true, Permissions::Masked, Times::Kept)]
+    #[case::of_kubectl("-xmf - -C /workspace/source", false, Permissions::Masked, Times::Now)]
+    #[case::with_modes(
+        "-xpf - --directory=/workspace/source",
         false,
-        Permissions::Exact
+        Permissions::Exact,
+        Times::Kept
+    )]
+    #[case::in_words(
+        "--extract --file=- --same-permissions --touch -C /workspace/source",
+        false,
+        Permissions::Exact,
+        Times::Now
     )]
     fn clients_are_understood(
         #[case] line: &str,
         #[case] lists: bool,
         #[case] permissions: Permissions,
+        #[case] times: Times,
     ) {
         let target = PathBuf::from("/workspace/source");
-        assert_eq!(parsed(line), Ok(Wanted { target, permissions, lists }));
+        assert_eq!(parsed(line), Ok(Wanted { target, permissions, times, lists }));
     }
 
     #[rstest]

@@ -76,6 +76,19 @@ fn permissions_are_kept_for_who_asks() {
     assert_eq!((mode("shared") & 0o7777, mode("open") & 0o7777), (0o666, 0o777));
 }
 
+#[rstest]
+#[case::kept(&["-xf", "-", "-C"], true)]
+#[case::new(&["-xmf", "-", "-C"], false)]
+#[case::new_in_words(&["--extract", "--file=-", "--touch", "-C"], false)]
+fn files_are_as_old_as_in_the_archive_unless_told(
+    #[case] arguments: &[&str],
+    #[case] is_kept: bool,
+) {
+    let target = tempdir().unwrap();
+    unpack(arguments, &target, &archive(&[Entry { modified: 42, ..file("a", "x") }])).succeeded();
+    assert_eq!(fs::metadata(target.path().join("a")).unwrap().mtime() == 42, is_kept);
+}
+
 #[test]
 fn what_stands_behind_the_end_is_read() {
     let target = tempdir().unwrap();

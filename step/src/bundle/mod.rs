@@ -22,7 +22,7 @@ use crate::oci::{
     self, Access, Blob, Compression, Credentials, Layer, OciError, Pulled, Reference, Registry,
 };
 use crate::protocol::BundleCommand;
-use crate::unpack::{Permissions, UnpackError, Unpacker, Whiteouts};
+use crate::unpack::{Permissions, Times, UnpackError, Unpacker, Whiteouts};
 use crate::{given, listing, result_file};
 
 /// The environment variable that asks for a list of what was fetched.
@@ -46,8 +46,8 @@ fn fetch(command: &BundleCommand) -> Result<(), BundleError> {
         None => Credentials::anonymous(),
     };
     let target = Path::new(&command.target);
-    let mut unpacker =
-        Unpacker::open(target, Permissions::FilesMasked).map_err(BundleError::Target)?;
+    let mut unpacker = Unpacker::open(target, Permissions::FilesMasked, Times::Kept)
+        .map_err(BundleError::Target)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -33,6 +33,7 @@ const PIECE: usize = 64 << 10;
 pub struct Unpacker {
     tree: Tree,
     permissions: Permissions,
+    times: Times,
     has_told_absolute: bool,
 }
 
@@ -53,6 +54,15 @@ pub enum Permissions {
     FilesMasked,
 }
 
+/// What becomes of the times of files in an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Times {
+    /// They are taken.
+    Kept,
+    /// A file is as old as its copy.
+    Now,
+}
+
 /// What names that begin with `.wh.` mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whiteouts {
@@ -64,9 +74,13 @@ pub enum Whiteouts {
 
 impl Unpacker {
     /// Opens the folder and makes it if need be.
-    pub fn open(target: &Path, permissions: Permissions) -> Result<Self, UnpackError> {
+    pub fn open(
+        target: &Path,
+        permissions: Permissions,
+        times: Times,
+    ) -> Result<Self, UnpackError> {
         let tree = Tree::open(target)?;
-        Ok(Self { tree, permissions, has_told_absolute: false })
+        Ok(Self { tree, permissions, times, has_told_absolute: false })
     }
 
     /// Unpacks an archive and lets somebody know each name; says where the archive stopped being read.
@@ -153,7 +167,10 @@ impl Unpacker {
                     source,
                 };
                 let file = copy(content, file, piece, failed)?;
-                set_time(&file, entry.modified).map_err(failed)
+                match self.times {
+                    Times::Kept => set_time(&file, entry.modified).map_err(failed),
+                    Times::Now => Ok(()),
+                }
             }
             Kind::SymbolicLink => {
                 check_target(&entry.target, place.names.len().saturating_sub(1)).map_err(refuse)?;
