@@ -21,6 +21,14 @@ pub enum BundleError {
         #[source]
         source: ParseError,
     },
+    /// Nothing is fetched where the last step would fail.
+    #[error(
+        "registry {registry} does not delete images by the protocol of registries, only by an interface of its own; leave `prune` out of the source, or keep it in another registry"
+    )]
+    NoPrune {
+        /// Host and port of the registry.
+        registry: String,
+    },
     /// The image or the registry.
     #[error(transparent)]
     Oci(#[from] OciError),

@@ -41,6 +41,9 @@ fn fetch(command: &BundleCommand) -> Result<(), BundleError> {
         .image
         .parse()
         .map_err(|source| BundleError::Reference { image: command.image.clone(), source })?;
+    if command.prune && !oci::deletes_by_protocol(image.resolve_registry()) {
+        return Err(BundleError::NoPrune { registry: image.resolve_registry().to_owned() });
+    }
     let credentials = match given(command.secret_path.as_deref()) {
         Some(path) => oci::find_credentials(Path::new(path), image.resolve_registry())?,
         None => Credentials::anonymous(),

@@ -43,6 +43,14 @@ pub fn find(dir: &Path) -> Result<PathBuf, OciError> {
     if is_layout(dir) { Ok(dir.to_owned()) } else { archive::only_file(dir) }
 }
 
+/// Whether images of a registry can be deleted as the protocol of registries has it. Docker Hub and IBM Cloud want calls of their own.
+pub fn deletes_by_protocol(registry: &str) -> bool {
+    let is_of = |domain: &str| {
+        registry.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    !["docker.io", "registry.hub.docker.com", "icr.io"].into_iter().any(is_of)
+}
+
 fn is_layout(dir: &Path) -> bool {
     dir.join(layout::INDEX).exists()
 }

@@ -1,5 +1,6 @@
 //! The image is deleted once its source is there.
 
+use rstest::rstest;
 use serde_json::json;
 use tempfile::tempdir;
 
@@ -54,6 +55,17 @@ fn a_registry_that_does_not_delete() {
     let fetched = Fetched::new();
     let log = fetched.fetch(&registry.image("source:1"), &["--prune"]).failed(1);
     assert!(log.contains("does not delete images (405 Method Not Allowed"), "{log}");
+    assert!(log.contains("leave `prune` out of the source"), "{log}");
+}
+
+#[rstest]
+#[case("ada/source:1", "index.docker.io")]
+#[case("docker.io/ada/source:1", "index.docker.io")]
+#[case("de.icr.io/ada/source:1", "de.icr.io")]
+fn a_registry_that_deletes_in_another_way(#[case] image: &str, #[case] registry: &str) {
+    let log = Fetched::new().fetch(image, &["--prune"]).failed(1);
+    let expected = format!("registry {registry} does not delete images by the protocol");
+    assert!(log.contains(&expected), "{log}");
     assert!(log.contains("leave `prune` out of the source"), "{log}");
 }
 
