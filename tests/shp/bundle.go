@@ -72,5 +72,7 @@ func packDirectory(directory string) ([]byte, error) {
 		}
 		return packFile(writer, path, name, entry)
 	})
-	return archive.Bytes(), errors.Join(err, writer.Close())
+	// What closing writes belongs to the bytes.
+	err = errors.Join(err, writer.Close())
+	return archive.Bytes(), err
 }
