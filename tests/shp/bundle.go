@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -21,7 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// pushBundle makes an image of one layer of a directory and pushes it with the credentials of this machine.
+// pushBundle makes an image of one layer of a directory, all as old as time itself, and pushes it with the credentials of this machine.
 func pushBundle(ctx context.Context, directory, image string) error {
 	reference, err := name.ParseReference(image)
 	if err != nil {
@@ -41,13 +42,16 @@ func pushBundle(ctx context.Context, directory, image string) error {
 	if err != nil {
 		return err
 	}
+	if bundle, err = mutate.Time(bundle, time.Unix(0, 0)); err != nil {
+		return err
+	}
 	if err := remote.Write(reference, bundle, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
 		return fmt.Errorf("push bundle %s: %w", image, err)
 	}
 	return nil
 }
 
-// packDirectory takes all but what the lines of .shpignore name.
+// packDirectory takes all but what the lines of .shpignore name, the directory itself first.
 func packDirectory(directory string) ([]byte, error) {
 	text, err := os.ReadFile(filepath.Join(directory, ".shpignore"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -57,7 +61,7 @@ func packDirectory(directory string) ([]byte, error) {
 	var archive bytes.Buffer
 	writer := tar.NewWriter(&archive)
 	err = filepath.WalkDir(directory, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || path == directory {
+		if err != nil {
 			return err
 		}
 		name, err := filepath.Rel(directory, path)
@@ -70,7 +74,7 @@ func packDirectory(directory string) ([]byte, error) {
 			}
 			return nil
 		}
-		return packFile(writer, path, name, entry)
+		return packFile(writer, path, name)
 	})
 	// What closing writes belongs to the bytes.
 	err = errors.Join(err, writer.Close())

@@ -78,7 +78,7 @@ func pack(directory, archive string) error {
 			return err
 		}
 		name := strings.TrimPrefix(path, filepath.Dir(directory)+string(filepath.Separator))
-		return packFile(writer, path, name, entry)
+		return packFile(writer, path, name)
 	})
 	return errors.Join(err, writer.Close(), compressed.Close(), file.Close())
 }

@@ -158,28 +158,23 @@ func packFiles(directory string) (io.Reader, error) {
 		if err != nil || strings.HasPrefix(name, ".git") || !entry.Type().IsRegular() {
 			return err
 		}
-		return packFile(writer, path, name, entry)
+		return packFile(writer, path, name)
 	})
 	return &archive, errors.Join(err, writer.Close())
 }
 
-func packFile(writer *tar.Writer, path, name string, entry fs.DirEntry) error {
-	info, err := entry.Info()
+// packFile packs what a link leads to in the place of the link.
+func packFile(writer *tar.Writer, path, name string) error {
+	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	target := ""
-	if entry.Type()&fs.ModeSymlink != 0 {
-		if target, err = os.Readlink(path); err != nil {
-			return err
-		}
-	}
-	header, err := tar.FileInfoHeader(info, target)
+	header, err := tar.FileInfoHeader(info, "")
 	if err != nil {
 		return err
 	}
 	header.Name = filepath.ToSlash(name)
-	if err := writer.WriteHeader(header); err != nil || !entry.Type().IsRegular() {
+	if err := writer.WriteHeader(header); err != nil || !info.Mode().IsRegular() {
 		return err
 	}
 	file, err := os.Open(path)

@@ -46,7 +46,7 @@ fn files_are_uploaded_as_a_bundle() {
         "1234:5678 3200000 ./large",
         "1234:5678 5 ./with space/deep/er.txt",
         "1234:5678 6 ./.gitignore",
-        "1234:5678 6 ./link",
+        "1234:5678 29 ./link",
         "1234:5678 8 ./.shpignore",
     ];
     assert_eq!(seen, expected, "{log}");
