@@ -3,7 +3,7 @@
 //! Invariant: the client is somebody with the role `edit` in one namespace, who also writes all manifests here.
 
 mod bundle;
-mod client;
+pub mod client;
 mod follow;
 mod lists;
 mod older;

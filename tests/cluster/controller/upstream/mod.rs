@@ -21,6 +21,7 @@ use super::audit;
 use super::disturbed::put_back;
 use super::leader::LEASE;
 use super::runs::{end_of, until};
+use super::shp::client::start;
 use super::{Controller, await_rollout, of_controller};
 
 /// What upstream's Pods are called.
@@ -44,9 +45,11 @@ fn a_cluster_moves_and_back_as_the_page_says() {
 
     // Beside it nothing changes.
     upstream.step("1.");
-    let log = upstream.step("1.");
-    assert!(log.contains("somebody else holds the lease"), "{log}");
-    assert!(log.contains(&format!("\"holder\":\"{}\"", lease_of(&namespace, UPSTREAM))), "{log}");
+    let mut log =
+        start(kubectl(&["--namespace", NAMESPACE, "logs", "--follow", super::DEPLOYMENT]));
+    log.wait_for("somebody else holds the lease");
+    log.wait_for(&format!("\"holder\":\"{}\"", lease_of(&namespace, UPSTREAM)));
+    drop(log);
     assert_conversion(&upstream, false);
     create(&namespace, "awaited");
     let_go(&namespace, "awaited");
