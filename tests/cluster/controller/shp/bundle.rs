@@ -42,12 +42,14 @@ fn files_are_uploaded_as_a_bundle() {
     let mut seen: Vec<_> = log.lines().filter_map(|line| line.strip_prefix("file ")).collect();
     seen.sort_unstable();
     let expected = [
+        "1234:5678 29 ./link",
         "1234:5678 29 ./main.c",
         "1234:5678 3200000 ./large",
         "1234:5678 5 ./with space/deep/er.txt",
         "1234:5678 6 ./.gitignore",
-        "1234:5678 29 ./link",
         "1234:5678 8 ./.shpignore",
     ];
     assert_eq!(seen, expected, "{log}");
+    let path = "--output=jsonpath={.items[*].status.source.timestamp}";
+    assert_eq!(dev.kubectl(&["get", "buildruns", path], ""), "1970-01-01T00:00:00Z");
 }
