@@ -7,11 +7,11 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, chmodat, fchmod, futimens, linkat,
-    mkdirat, openat, statat, symlinkat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, chmodat, fchmod, futimens,
+    linkat, mkdirat, openat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -28,7 +28,6 @@ const FOLDER_FLAGS: OFlags =
 /// An open folder and what is known of it.
 pub(super) struct Tree {
     root: OwnedFd,
-    path: PathBuf,
     /// The folder that was used last: archives go through theirs one by one.
     last: Option<(Vec<Vec<u8>>, OwnedFd)>,
 }
@@ -49,7 +48,7 @@ impl Tree {
         fs::create_dir_all(path).map_err(target)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, path, flags, Mode::empty()).map_err(|error| target(error.into()))?;
-        Ok(Self { root, path: path.to_owned(), last: None })
+        Ok(Self { root, last: None })
     }
 
     /// Makes a folder, or changes the bits of one that is there.
@@ -140,33 +139,28 @@ impl Tree {
         let Some((parent, name)) = place.split() else { return Ok(()) };
         match self.kind(place)? {
             None => Ok(()),
-            Some(FileType::Directory) => {
-                // Folders below it may be open.
-                self.last = None;
-                let mut path = self.path.clone();
-                path.extend(place.names.iter().map(|name| name_of(name)));
-                fs::remove_dir_all(&path)
-                    .map_err(|source| write_failed("remove what was there", place, source))
-            }
-            Some(_) => {
-                let Some(parent) = self.find(parent, place)? else { return Ok(()) };
-                unlinkat(parent, name, AtFlags::empty()).map_err(failed)
+            Some(kind) => {
+                let Some(found) = self.find(parent, place)? else { return Ok(()) };
+                if kind.is_dir() {
+                    remove_folder(found, name).map_err(failed)
+                } else {
+                    unlinkat(found, name, AtFlags::empty()).map_err(failed)
+                }
             }
         }
     }
 
     /// The names in a folder; none where there is no folder.
     pub(super) fn names_in(&mut self, place: &Place) -> Result<Vec<Vec<u8>>, UnpackError> {
-        use std::os::unix::ffi::OsStringExt as _;
+        let failed = |error| failed("look for what is there", place, error);
         if self.kind(place)? != Some(FileType::Directory) {
             return Ok(Vec::new());
         }
-        let mut path = self.path.clone();
-        path.extend(place.names.iter().map(|name| name_of(name)));
-        let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        let entries =
-            entries.map_err(|source| write_failed("look for what is there", place, source))?;
-        Ok(entries.into_iter().map(|entry| entry.file_name().into_vec()).collect())
+        let Some((parent, name)) = place.split() else {
+            return read(self.root.as_fd(), b".").map(|(_, names)| names).map_err(failed);
+        };
+        let Some(found) = self.find(parent, place)? else { return Ok(Vec::new()) };
+        read(found, name).map(|(_, names)| names).map_err(failed)
     }
 
     /// The folder of an entry; it is made if need be.
@@ -230,8 +224,30 @@ pub(super) fn set_time(file: &File, seconds: i64) -> io::Result<()> {
     Ok(futimens(file, &Timestamps { last_access: time, last_modification: time })?)
 }
 
-fn name_of(name: &[u8]) -> &std::ffi::OsStr {
-    std::os::unix::ffi::OsStrExt::from_bytes(name)
+/// A folder and the names in it.
+fn read(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(OwnedFd, Vec<Vec<u8>>), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = openat(parent, name, flags, Mode::empty())?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&folder)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if !matches!(&*name, b"." | b"..") {
+            names.push(name);
+        }
+    }
+    Ok((folder, names))
+}
+
+fn remove_folder(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    let (folder, inside) = read(parent, name)?;
+    for name in &inside {
+        match unlinkat(&folder, name.as_slice(), AtFlags::empty()) {
+            // Which of them a folder gives is the file system's to say.
+            Err(Errno::ISDIR | Errno::PERM) => remove_folder(folder.as_fd(), name)?,
+            outcome => outcome?,
+        }
+    }
+    unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
 fn failed(action: &'static str, place: &Place, error: Errno) -> UnpackError {
