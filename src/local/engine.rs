@@ -37,8 +37,8 @@ pub struct Engine {
 
 /// How long an answer may take. Making a container copies its whole image where the engine's storage cannot do better.
 const PATIENCE: Duration = Duration::from_mins(30);
-/// How long the first answer may take, after which nobody is taken to be there.
-const GREETING: Duration = Duration::from_secs(10);
+/// How long the first answer may take, after which nobody is taken to be there: a busy machine needs many seconds for it.
+const GREETING: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// The engine that the user named, else the first one that answers.
