@@ -2,6 +2,7 @@
 //!
 //! Invariant: a patch between two values, put back into the first, makes the second.
 //! Invariant: what is no longer as it was in the first value stays as it is now.
+//! Invariant: the time of both goes with the length of lists, not with its square: who writes an object says how long they are.
 //!
 //! A three-way merge of which only the difference is kept, with digests of what it replaces.
 
@@ -107,9 +108,10 @@ impl Patch {
         if is_result {
             return None;
         }
+        let before: BTreeMap<&String, &Value> = shown_names.iter().zip(shown).collect();
         let mut items = BTreeMap::new();
         for (name, item) in names.iter().zip(there_is) {
-            let before = item_named(&shown_names, shown, name);
+            let before = before.get(name).copied();
             let patch = match before {
                 Some(before) if WHOLE_ITEMS.contains(&field) && before != item => {
                     Some(Self::whole(Some(before), Some(item)))
@@ -118,8 +120,9 @@ impl Patch {
             };
             items.extend(patch.map(|patch| (name.clone(), patch)));
         }
+        let are_there: BTreeSet<&String> = names.iter().collect();
         for (name, item) in shown_names.iter().zip(shown) {
-            if !names.contains(name) {
+            if !are_there.contains(name) {
                 items.insert(name.clone(), Self::whole(Some(item), None));
             }
         }
@@ -155,13 +158,13 @@ impl Patch {
             }
             Self::Fields { fields, of } => {
                 let Some(Value::Object(mut shown)) = shown else { return shown };
-                let changed: Vec<_> = of
+                let changed: BTreeSet<_> = of
                     .iter()
                     .filter(|(name, was)| owner(&shown, name).as_ref() != Some(was))
                     .map(|(name, _)| name)
                     .collect();
                 for (name, patch) in fields {
-                    if !changed.contains(&name) {
+                    if !changed.contains(name) {
                         let member = patch.put_into(shown.remove(name));
                         shown.extend(member.map(|member| (name.clone(), member)));
                     }
@@ -220,33 +223,50 @@ fn put_items(
         .collect();
     if let Some(order) = order {
         sort(&mut list, order);
-        for (place, name) in order.now.iter().enumerate() {
-            if let Some(item) = absent.remove(name) {
-                let mut before = order.now[..place].iter().rev();
-                let position = |wanted: &String| {
-                    list.iter().position(|(name, _)| name.as_ref() == Some(wanted))
-                };
-                let after = before.find_map(position).map_or(0, |place| place + 1);
-                list.insert(after, (Some(name.clone()), item));
-            }
-        }
+        list = put_between(list, order, &mut absent);
     }
     list.extend(absent.into_iter().map(|(name, item)| (Some(name.clone()), item)));
     list.into_iter().map(|(_, item)| item).collect()
 }
 
+/// Each absent item right behind the nearest one that was in front of it.
+fn put_between(
+    list: Vec<Entry>,
+    order: &Order,
+    absent: &mut BTreeMap<&String, Value>,
+) -> Vec<Entry> {
+    let there: BTreeSet<String> = list.iter().filter_map(|(name, _)| name.clone()).collect();
+    let mut behind: BTreeMap<Option<String>, Vec<Entry>> = BTreeMap::new();
+    let mut nearest = None;
+    for name in &order.now {
+        if there.contains(name) {
+            nearest = Some(name.clone());
+        } else if let Some(item) = absent.remove(name) {
+            behind.entry(nearest.clone()).or_default().push((Some(name.clone()), item));
+        }
+    }
+    let mut whole = behind.remove(&None).unwrap_or_default();
+    for entry in list {
+        let followers = behind.remove(&entry.0);
+        whole.push(entry);
+        whole.extend(followers.into_iter().flatten());
+    }
+    whole
+}
+
 /// Brings items to their old places, where nobody has changed their order since. New ones stay behind what stands before them.
 fn sort(list: &mut Vec<Entry>, order: &Order) {
-    let place = |places: &[String], name: &Option<String>| {
-        name.as_ref().and_then(|name| places.iter().position(|other| other == name))
+    let (was, now) = (places(&order.was), places(&order.now));
+    let place = |places: &BTreeMap<&str, usize>, name: &Option<String>| {
+        name.as_ref().and_then(|name| places.get(name.as_str()).copied())
     };
-    let known: Vec<usize> = list.iter().filter_map(|(name, _)| place(&order.was, name)).collect();
+    let known: Vec<usize> = list.iter().filter_map(|(name, _)| place(&was, name)).collect();
     if !known.is_sorted() {
         return;
     }
     let mut groups: Vec<(Option<usize>, Vec<Entry>)> = Vec::new();
     for entry in list.drain(..) {
-        let old = place(&order.now, &entry.0);
+        let old = place(&now, &entry.0);
         match groups.last_mut() {
             Some((_, group)) if old.is_none() => group.push(entry),
             _ => groups.push((old, vec![entry])),
@@ -254,6 +274,11 @@ fn sort(list: &mut Vec<Entry>, order: &Order) {
     }
     groups.sort_by_key(|(place, _)| *place);
     list.extend(groups.into_iter().flat_map(|(_, group)| group));
+}
+
+/// Where each name stands.
+fn places(names: &[String]) -> BTreeMap<&str, usize> {
+    names.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect()
 }
 
 /// What a member belongs to: which source, which strategy.
@@ -300,10 +325,6 @@ fn names(items: &[Value]) -> Option<Vec<String>> {
 
 fn name(item: &Value) -> Option<&str> {
     item.get("name").and_then(Value::as_str)
-}
-
-fn item_named<'a>(names: &[String], items: &'a [Value], name: &String) -> Option<&'a Value> {
-    names.iter().position(|other| other == name).and_then(|place| items.get(place))
 }
 
 /// Enough of a digest to notice a change.
