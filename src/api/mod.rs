@@ -32,7 +32,10 @@ pub use build_run::{
     SourceStatus, Vulnerability,
 };
 pub use condition::{Condition, FALSE, SUCCEEDED, TRUE, UNKNOWN};
-pub use conversion::{ConversionError, PRESERVED_ANNOTATION, Version, alpha_field, convert};
+pub use conversion::{
+    Conversion, ConversionError, Loss, MAX_ANNOTATIONS, PRESERVED_ANNOTATION, Version, alpha_field,
+    convert, convert_telling,
+};
 pub use duration::{GoDuration, InvalidDuration, Nanoseconds};
 pub use image::{Image, Platform, Severity, VulnerabilityIgnore, VulnerabilityScan};
 pub use param::{ObjectKeyRef, ParamValue, Parameter, SingleValue};

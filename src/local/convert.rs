@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::files::{Located, Note, items, object_of, problem};
 use super::read::Document;
-use crate::api::{GROUP, PRESERVED_ANNOTATION, Version};
+use crate::api::{Conversion, GROUP, PRESERVED_ANNOTATION, Version};
 use crate::plan::{schema, unknown_field};
 
 /// What came of the documents.
@@ -70,8 +70,8 @@ fn convert_one(
     for found in findings.problems {
         problems.push(problem(document, &found.path, found.message));
     }
-    match crate::api::convert(value.clone(), to) {
-        Ok(converted) => {
+    match crate::api::convert_telling(value.clone(), to) {
+        Ok(Conversion { object: converted, losses }) => {
             if Version::of(api_version) != Some(to) {
                 for field in &findings.unknown {
                     let unknown = unknown_field(field);
@@ -83,6 +83,9 @@ fn convert_one(
                         "{} has no place for all of it; the rest is kept in the annotation {PRESERVED_ANNOTATION}",
                         to.name()
                     ));
+                }
+                for loss in losses {
+                    note(loss.to_string());
                 }
             }
             converted

@@ -18,10 +18,7 @@ use super::formats::{is_date_time, is_duration, is_quantity};
 use super::kubernetes_names::{dns_label, dns_subdomain, label_value, qualified_name};
 use crate::api::kind::integer;
 use crate::api::structural::QUANTITY_PATTERN;
-use crate::api::{ClusterBuildStrategy, Version, crd};
-
-/// All annotations of an object together, in bytes.
-const MAX_ANNOTATIONS: usize = 262_144;
+use crate::api::{ClusterBuildStrategy, MAX_ANNOTATIONS, Version, crd};
 
 /// What is wrong with an object, and what it holds that nobody reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

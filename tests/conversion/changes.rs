@@ -1,12 +1,15 @@
 //! What somebody changes after a conversion wins over what was kept, and the rest comes back.
 
+use std::sync::mpsc;
+use std::time::Duration;
+
 use rstest::rstest;
 use serde_json::{Value, json};
-use slipway::api::PRESERVED_ANNOTATION;
 use slipway::api::Version::{V1alpha1, V1beta1};
+use slipway::api::{PRESERVED_ANNOTATION, convert_telling};
 
 use super::build::build;
-use super::{object, preserved, shown, there};
+use super::{object, other, preserved, shown, there, version_of};
 
 /// A Build with nearly everything that v1alpha1 has no field for.
 fn rich() -> Value {
@@ -176,29 +179,46 @@ fn what_was_kept_for_the_other_version_is_not_read() {
 }
 
 #[rstest]
-#[case::no_json("{")]
-#[case::no_object("[]")]
-#[case::other_members(r#"{"for": "shipwright.io/v1beta1", "metadata": {"value": {"name": "y"}}}"#)]
-#[case::unknown_field(r#"{"for": "shipwright.io/v1beta1", "spec": {"fields": {"x": {"value": 1}, "kind": {"value": "y"}}}}"#)]
-#[case::other_type(r#"{"for": "shipwright.io/v1beta1", "spec": {"fields": {"timeout": {"value": 1}, "env": {"value": {"a": "b"}}, "nodeSelector": {"value": {"a": 1}}}}}"#)]
-#[case::wrong_member(r#"{"for": "shipwright.io/v1beta1", "status": {"value": "text"}}"#)]
-#[case::status(r#"{"for": "shipwright.io/v1beta1", "status": {"value": {"registered": "True", "reason": "Succeeded", "message": "all validations succeeded"}}}"#)]
-#[case::number(r#"{"for": "shipwright.io/v1beta1", "deletion": {"value": 1}}"#)]
-fn what_somebody_writes_into_the_annotation_breaks_nothing(#[case] text: &str) {
+#[case::no_json("{", json!({}))]
+#[case::no_object("[]", json!({}))]
+#[case::other_members(
+    r#"{"format": 1, "for": "shipwright.io/v1beta1", "metadata": {"value": {"name": "y"}}}"#, json!({}))]
+#[case::unknown_field(
+    r#"{"format": 1, "for": "shipwright.io/v1beta1", "spec": {"fields": {"x": {"value": 1}, "kind": {"value": "y"}}}}"#, json!({}))]
+#[case::other_type(
+    r#"{"format": 1, "for": "shipwright.io/v1beta1", "spec": {"fields": {"timeout": {"value": 1}, "env": {"value": {"a": "b"}}, "nodeSelector": {"value": {"a": 1}}}}}"#, json!({ "nodeSelector": {} }))]
+#[case::wrong_member(
+    r#"{"format": 1, "for": "shipwright.io/v1beta1", "status": {"value": "text"}}"#, json!({}))]
+#[case::status(
+    r#"{"format": 1, "for": "shipwright.io/v1beta1", "status": {"value": {"registered": "True", "reason": "Succeeded", "message": "all validations succeeded"}}}"#, json!({}))]
+#[case::word_that_is_none(
+    r#"{"format": 1, "for": "shipwright.io/v1beta1", "spec": {"fields": {"output": {"fields": {"vulnerabilityScan": {"value": {"ignore": {"severity": "worst"}}}}}}}}"#, json!({ "output": { "image": "i", "vulnerabilityScan": { "ignore": {} } } }))]
+#[case::number_out_of_bounds(
+    r#"{"format": 1, "for": "shipwright.io/v1beta1", "spec": {"fields": {"retention": {"value": {"failedLimit": 0}}}}}"#, json!({ "retention": {} }))]
+#[case::required_member_missing(
+    r#"{"format": 1, "for": "shipwright.io/v1beta1", "spec": {"fields": {"strategy": {"fields": {"stepResources": {"value": [{"name": "a"}]}}}}}}"#, json!({ "strategy": { "name": "s", "stepResources": [] } }))]
+#[case::duplicates(
+    r#"{"format": 1, "for": "shipwright.io/v1beta1", "spec": {"fields": {"output": {"fields": {"platforms": {"value": [{"os": "a", "arch": "b"}, {"os": "a", "arch": "b"}]}}}}}}"#, json!({}))]
+#[case::too_few_items(
+    r#"{"format": 1, "for": "shipwright.io/v1beta1", "spec": {"fields": {"trigger": {"value": {"when": [{"name": "a", "type": "GitHub", "github": {"events": []}}]}}}}}"#, json!({ "trigger": { "when": [{ "name": "a", "type": "GitHub", "github": {} }] } }))]
+#[case::other_format(
+    r#"{"format": 2, "for": "shipwright.io/v1beta1", "spec": {"fields": {"timeout": {"value": "1h"}}}}"#, json!({}))]
+#[case::number(
+    r#"{"format": 1, "for": "shipwright.io/v1beta1", "deletion": {"value": 1}}"#, json!({}))]
+fn what_somebody_writes_into_the_annotation_breaks_nothing(
+    #[case] text: &str,
+    #[case] left: Value,
+) {
     let mut alpha = build(V1alpha1, &json!({}));
     alpha["metadata"]["annotations"] = json!({ PRESERVED_ANNOTATION: text });
     let mut beta = there(&alpha);
     preserved(&mut beta);
-    let mut expected = build(V1beta1, &json!({}));
-    if text.contains("nodeSelector") {
-        expected["spec"]["nodeSelector"] = json!({});
-    }
-    assert_eq!(beta, expected);
+    assert_eq!(beta, build(V1beta1, &left));
 }
 
 #[test]
 fn only_the_annotation_of_conversion_itself_is_put_back() {
-    let text = r#"{"for": "shipwright.io/v1beta1", "deletion": {"value": "true"}}"#;
+    let text = r#"{"format": 1, "for": "shipwright.io/v1beta1", "deletion": {"value": "true"}}"#;
     let mut alpha = build(V1alpha1, &json!({}));
     alpha["metadata"]["annotations"] = json!({ PRESERVED_ANNOTATION: text, "a/b": "c" });
     let beta = shown(there(&alpha));
@@ -236,4 +256,69 @@ fn other_annotations_leave_less_room() {
     beta["metadata"]["annotations"] = json!({ "a/b": "x".repeat(262_000) });
     let alpha = there(&beta);
     assert_eq!(alpha["metadata"]["annotations"], beta["metadata"]["annotations"]);
+}
+
+#[test]
+fn what_is_lost_is_told() {
+    let losses = |object: &Value| -> Vec<String> {
+        let to = other(version_of(object));
+        let losses = convert_telling(object.clone(), to).unwrap().losses;
+        losses.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(losses(&rich()), Vec::<String>::new());
+    let mut alpha = there(&rich());
+    assert_eq!(losses(&alpha), Vec::<String>::new());
+    alpha["metadata"]["annotations"][PRESERVED_ANNOTATION] = json!("{");
+    assert_eq!(
+        losses(&alpha),
+        [
+            "the annotation slipway.dev/preserved is not as this version of slipway writes it, so nothing comes back from it; \
+          remove it, or convert with the version that wrote it"
+        ]
+    );
+    let large = build(V1beta1, &json!({ "nodeSelector": { "a": "x".repeat(300_000) } }));
+    assert_eq!(
+        losses(&large),
+        [
+            "what v1alpha1 has no field for in its spec and status is lost: all annotations of an object together have 262144 bytes; \
+          read the object in its other version to see it"
+        ]
+    );
+}
+
+/// Who writes an object says how long its lists are. Work that goes with the square of that takes far longer than this.
+#[test]
+fn fifty_thousand_items_are_converted_in_time() {
+    const ITEMS: usize = 50_000;
+    const LONGEST: Duration = Duration::from_mins(3);
+    let name = |number: usize| format!("p{number:05}");
+    let named = move |number: usize| json!({ "name": name(number), "value": "v" });
+    let (sender, done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut values: Vec<Value> = (0..ITEMS).map(named).collect();
+        values.insert(0, json!({ "name": "dockerfile", "value": "D" }));
+        let beta = build(V1beta1, &json!({ "paramValues": values }));
+        // Where everything stands does not fit into an annotation.
+        let back = there(&there(&beta));
+        values.rotate_left(1);
+        assert_eq!(back, build(V1beta1, &json!({ "paramValues": values })));
+
+        // Every second one comes back, and all of them to other places.
+        let is_shown = |number: &usize| number.is_multiple_of(2);
+        let was: Vec<String> = (0..ITEMS).filter(is_shown).map(name).collect();
+        let now: Vec<String> = (0..ITEMS).rev().map(name).collect();
+        let kept: serde_json::Map<String, Value> = (0..ITEMS)
+            .filter(|number| !is_shown(number))
+            .map(|number| (name(number), json!({ "value": named(number) })))
+            .collect();
+        let patch = json!({ "items": kept, "order": { "was": was, "now": now } });
+        let text = json!({ "format": 1, "for": V1beta1.api_version(), "spec": { "fields": { "paramValues": patch } } });
+        let values: Vec<Value> = (0..ITEMS).filter(is_shown).map(named).collect();
+        let mut alpha = build(V1alpha1, &json!({ "paramValues": values }));
+        alpha["metadata"]["annotations"] = json!({ PRESERVED_ANNOTATION: text.to_string() });
+        let values: Vec<Value> = (0..ITEMS).rev().map(named).collect();
+        assert_eq!(shown(there(&alpha)), build(V1beta1, &json!({ "paramValues": values })));
+        sender.send(()).unwrap();
+    });
+    done.recv_timeout(LONGEST).expect("both conversions end in time, and as they should");
 }

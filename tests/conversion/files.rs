@@ -174,7 +174,7 @@ fn what_the_other_version_lacks_is_told_and_kept() {
     let converted = json_of(&session);
     assert_eq!(
         converted["metadata"]["annotations"][PRESERVED_ANNOTATION],
-        r#"{"for":"shipwright.io/v1beta1","spec":{"fields":{"nodeSelector":{"value":{"disk":"ssd"}}}}}"#
+        r#"{"format":1,"for":"shipwright.io/v1beta1","spec":{"fields":{"nodeSelector":{"value":{"disk":"ssd"}}}}}"#
     );
     assert_eq!(
         session.stderr,
@@ -188,6 +188,21 @@ fn what_the_other_version_lacks_is_told_and_kept() {
         &build.replace("  future: 1\n", ""),
     );
     assert_eq!(json_of(&back), json_of(&same));
+}
+
+/// What cannot be read comes back for nobody.
+#[test]
+fn an_annotation_that_somebody_else_wrote_is_told() {
+    let build =
+        ALPHA_BUILD.replace("{name: b}", "{name: b, annotations: {slipway.dev/preserved: '{'}}");
+    let folder = Folder::new("convert_unreadable").with("b.yaml", &build);
+    let session = folder.run(&["convert", "-f", "b.yaml", "--to", "v1beta1", "-o", "json"], "");
+    assert_eq!(json_of(&session)["metadata"].get("annotations"), None);
+    assert_eq!(
+        session.stderr,
+        "note: b.yaml: Build b: the annotation slipway.dev/preserved is not as this version of slipway writes it, so nothing comes back from it; \
+         remove it, or convert with the version that wrote it\n"
+    );
 }
 
 #[test]

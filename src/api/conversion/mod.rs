@@ -25,7 +25,7 @@ use fields::{Fields, object_of, set, text_of};
 use preserved::Preserved;
 
 pub use names::alpha_field;
-pub use preserved::ANNOTATION as PRESERVED_ANNOTATION;
+pub use preserved::{ANNOTATION as PRESERVED_ANNOTATION, Loss, MAX_ANNOTATIONS};
 
 /// A version of the group `shipwright.io`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,38 +112,64 @@ impl Kind {
     }
 }
 
+/// An object in another version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conversion {
+    /// The object.
+    pub object: Value,
+    /// What of it could not be kept, for people; mostly nothing.
+    pub losses: Vec<Loss>,
+}
+
 /// A whole object, with `apiVersion`, `kind` and `metadata`, in the other version. In its own version it stays as it is.
-pub fn convert(mut object: Value, to: Version) -> Result<Value, ConversionError> {
+pub fn convert(object: Value, to: Version) -> Result<Value, ConversionError> {
+    convert_telling(object, to).map(|conversion| conversion.object)
+}
+
+/// As [`convert`], and what gets lost.
+pub fn convert_telling(mut object: Value, to: Version) -> Result<Conversion, ConversionError> {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
     let api_version = text("apiVersion");
     let from = Version::of(api_version)
         .ok_or_else(|| ConversionError::From { api_version: api_version.to_owned() })?;
     let kind = Kind::of(text("kind")).ok_or(ConversionError::Kind)?;
+    let mut losses = Vec::new();
     if from == to {
-        return Ok(object);
+        return Ok(Conversion { object, losses });
     }
     normalize(&mut object);
     let mut object = object_of(object);
     fit::fit(&mut object, from);
     let before = Preserved::take(&mut object);
     let mut converted = map(kind, object.clone(), to);
-    if let Some(before) = before {
-        let plain = converted.clone();
-        before.restore(&mut converted, to);
-        fit::fit(&mut converted, to);
-        // Whoever may write an annotation may not write a status with it: what is stored shows what came in, or what it showed without.
-        let shown = |object: &Fields| map(kind, object.clone(), from).remove("status");
-        let status = shown(&converted);
-        let is_same = status.as_ref() == object.get("status") || status == shown(&plain);
-        if to == Version::V1beta1 && !is_same {
-            converted.remove("status");
-            let status = plain.get("status").cloned();
-            converted.extend(status.map(|status| ("status".to_owned(), status)));
-        }
+    match before {
+        Ok(Some(before)) => restore(&before, kind, &object, &mut converted, to),
+        Ok(None) => {}
+        Err(loss) => losses.push(loss),
     }
     let back = map(kind, converted.clone(), from);
-    Preserved::of(&back, &canonical(kind, object, from), from).keep(&mut converted);
-    Ok(Value::Object(converted))
+    let lost = Preserved::of(&back, &canonical(kind, object, from), from);
+    losses.extend(lost.keep(&mut converted, to));
+    Ok(Conversion { object: Value::Object(converted), losses })
+}
+
+/// Puts back into `converted`, which is `object` in the other version, what that one had.
+fn restore(before: &Preserved, kind: Kind, object: &Fields, converted: &mut Fields, to: Version) {
+    let plain = converted.clone();
+    before.restore(converted, to);
+    fit::fit(converted, to);
+    fit::fit_restored(converted, &plain, to);
+    if to != Version::V1beta1 {
+        return;
+    }
+    // Whoever may write an annotation may not write a status with it: what is stored shows what came in, or what it showed without.
+    let shown = |object: &Fields| map(kind, object.clone(), Version::V1alpha1).remove("status");
+    let status = shown(converted);
+    if status.as_ref() != object.get("status") && status != shown(&plain) {
+        converted.remove("status");
+        let status = plain.get("status").cloned();
+        converted.extend(status.map(|status| ("status".to_owned(), status)));
+    }
 }
 
 /// The object as upstream shows it in the other version.

@@ -15,13 +15,37 @@ use super::patch::Patch;
 /// Holds what the version of the object has no field for.
 pub const ANNOTATION: &str = "slipway.dev/preserved";
 
-/// All annotations of an object together, in bytes.
-const MAX_ANNOTATIONS: usize = 262_144;
+/// The most that all annotations of an object may have together, in bytes.
+pub const MAX_ANNOTATIONS: usize = 262_144;
+
+/// Of the annotation as this program writes it. Whoever changes what its members mean counts on, and objects of both are read then.
+const FORMAT: u8 = 1;
+
+/// What a conversion could not keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// Somebody else wrote the annotation, or a later version of this program.
+    #[error(
+        "the annotation {ANNOTATION} is not as this version of slipway writes it, so nothing comes back from it; remove it, or convert with the version that wrote it"
+    )]
+    Unreadable,
+    /// Annotations are limited.
+    #[error(
+        "what {to} has no field for in {part} is lost: all annotations of an object together have {MAX_ANNOTATIONS} bytes; read the object in its other version to see it"
+    )]
+    NoRoom {
+        /// The version that the object was converted to, without its group.
+        to: &'static str,
+        /// Of what.
+        part: &'static str,
+    },
+}
 
 /// What to put back into an object.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preserved {
+    format: u8,
     /// The version that it is for.
     #[serde(rename = "for")]
     version: String,
@@ -39,6 +63,7 @@ impl Preserved {
     pub fn of(back: &Fields, object: &Fields, version: Version) -> Self {
         let part = |name: &str| Patch::between(name, back.get(name), object.get(name));
         Self {
+            format: FORMAT,
             version: version.api_version().to_owned(),
             deletion: Patch::between("", deletion(back), deletion(object)),
             spec: part("spec"),
@@ -46,15 +71,14 @@ impl Preserved {
         }
     }
 
-    /// Takes the annotation off an object. What cannot be read says nothing.
-    pub fn take(object: &mut Fields) -> Option<Self> {
-        let metadata = object.get_mut("metadata")?.as_object_mut()?;
-        let annotations = metadata.get_mut("annotations")?.as_object_mut()?;
-        let text = annotations.remove(ANNOTATION);
-        if annotations.is_empty() {
-            metadata.remove("annotations");
+    /// Takes the annotation off an object.
+    pub fn take(object: &mut Fields) -> Result<Option<Self>, Loss> {
+        let Some(text) = take_annotation(object) else { return Ok(None) };
+        let preserved = text.as_str().and_then(|text| serde_json::from_str::<Self>(text).ok());
+        match preserved.filter(|preserved| preserved.format == FORMAT) {
+            Some(preserved) => Ok(Some(preserved)),
+            None => Err(Loss::Unreadable),
         }
-        serde_json::from_str(text?.as_str()?).ok()
     }
 
     /// Puts everything back that was made for this version and that nobody has changed since.
@@ -74,26 +98,42 @@ impl Preserved {
         }
     }
 
-    /// Writes the annotation, if there is anything to keep and room for it.
-    pub fn keep(mut self, object: &mut Fields) {
-        if let Some(text) = self.text(room(object)) {
-            annotate(object, ANNOTATION, Some(text.into()));
+    /// Writes the annotation, if there is anything to keep and room for it. What became of an object can be found out again, what is
+    /// wanted of it cannot: that of the status is the first to go.
+    pub fn keep(mut self, object: &mut Fields, to: Version) -> Option<Loss> {
+        let room = room(object);
+        let mut loss = None;
+        while !self.is_empty() {
+            if let Ok(text) = serde_json::to_string(&self)
+                && text.len() <= room
+            {
+                annotate(object, ANNOTATION, Some(text.into()));
+                break;
+            }
+            let part = if self.status.take().is_some() {
+                "its status"
+            } else {
+                (self.spec, self.deletion) = (None, None);
+                "its spec and status"
+            };
+            loss = Some(Loss::NoRoom { to: to.name(), part });
         }
+        loss
     }
 
-    /// As much as there is room for. What became of an object can be found out again, what is wanted of it cannot.
-    fn text(&mut self, room: usize) -> Option<String> {
-        loop {
-            if self.deletion.is_none() && self.spec.is_none() && self.status.is_none() {
-                return None;
-            }
-            let text = serde_json::to_string(self).ok()?;
-            if text.len() <= room {
-                return Some(text);
-            }
-            self.status.take()?;
-        }
+    fn is_empty(&self) -> bool {
+        self.deletion.is_none() && self.spec.is_none() && self.status.is_none()
     }
+}
+
+fn take_annotation(object: &mut Fields) -> Option<Value> {
+    let metadata = object.get_mut("metadata")?.as_object_mut()?;
+    let annotations = metadata.get_mut("annotations")?.as_object_mut()?;
+    let text = annotations.remove(ANNOTATION);
+    if annotations.is_empty() {
+        metadata.remove("annotations");
+    }
+    text
 }
 
 fn deletion(object: &Fields) -> Option<&Value> {
