@@ -34,7 +34,7 @@ pub use build_run::{
 pub use condition::{Condition, FALSE, SUCCEEDED, TRUE, UNKNOWN};
 pub use conversion::{
     Conversion, ConversionError, Loss, MAX_ANNOTATIONS, PRESERVED_ANNOTATION, Version, alpha_field,
-    convert, convert_telling,
+    alpha_field_in, convert, convert_telling,
 };
 pub use duration::{GoDuration, InvalidDuration, Nanoseconds};
 pub use image::{Image, Platform, Severity, VulnerabilityIgnore, VulnerabilityScan};

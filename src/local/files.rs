@@ -15,7 +15,7 @@ use super::contents::{self, Contents, Fault};
 use super::read::Document;
 use crate::api::{
     API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy, Version,
-    alpha_field, convert,
+    alpha_field_in, convert,
 };
 use crate::plan::pod_security::{ENFORCE_LABEL, Level};
 use crate::plan::{
@@ -71,8 +71,8 @@ pub struct Files {
     order: Vec<ObjectName>,
     /// Fields that nobody reads.
     unknown: Vec<Finding>,
-    /// Objects that are written in v1alpha1.
-    alpha: BTreeSet<ObjectName>,
+    /// Objects that are written in v1alpha1, as they are written.
+    alpha: BTreeMap<ObjectName, Value>,
     /// Where a cluster was asked for all that the files do not hold: of what it told nothing.
     pub(super) untold: Option<BTreeSet<Wanted>>,
 }
@@ -186,10 +186,10 @@ impl Files {
     pub(super) fn written(&self, object: &ObjectName, field: String) -> String {
         let without = ObjectName { namespace: None, ..object.clone() };
         let is_default = object.namespace.as_deref() == Some(DEFAULT_NAMESPACE);
-        if self.alpha.contains(object) || is_default && self.alpha.contains(&without) {
-            alpha_field(&object.kind, &field)
-        } else {
-            field
+        let written = self.alpha.get(object);
+        match written.or_else(|| self.alpha.get(&without).filter(|_| is_default)) {
+            Some(written) => alpha_field_in(written, &field),
+            None => field,
         }
     }
 
@@ -344,7 +344,7 @@ impl Files {
         // What it could not be read for is a problem of its own only where the schema found none.
         let mut decoding = Vec::new();
         if document.value["apiVersion"] == Version::V1alpha1.api_version() {
-            self.alpha.insert(object_of(document));
+            self.alpha.insert(object_of(document), document.value.clone());
             match convert(document.value.clone(), Version::V1beta1) {
                 Ok(value) => {
                     let file = document.file.clone();

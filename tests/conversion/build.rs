@@ -3,6 +3,7 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 use slipway::api::Version::{self, V1alpha1, V1beta1};
+use slipway::api::alpha_field_in;
 
 use super::{assert_maps, assert_same, object, shown, there};
 
@@ -177,4 +178,41 @@ fn null_counts_as_absent() {
     let alpha = build(V1alpha1, &json!({ "paramValues": [{ "name": "p" }] }));
     assert_eq!(there(&beta), alpha);
     assert_eq!(shown(there(&alpha)), build(V1beta1, &json!({ "paramValues": [{ "name": "p" }] })));
+}
+
+#[rstest]
+#[case::same_place("spec.paramValues[1].value", "spec.paramValues[1].value")]
+#[case::beside_the_field("spec.paramValues[0]", "spec.paramValues[0]")]
+#[case::dockerfile("spec.paramValues[2].name", "spec.dockerfile")]
+#[case::builder("spec.paramValues[3]", "spec.builder.image")]
+#[case::no_item("spec.paramValues[9]", "spec.paramValues[9]")]
+#[case::another_list("spec.volumes[0].name", "spec.volumes[0].name")]
+#[case::source("spec.source.git.url", "spec.source.url")]
+#[case::deletion(
+    "spec.retention.atBuildDeletion",
+    "metadata.annotations[build.shipwright.io/build-run-deletion]"
+)]
+fn a_field_has_the_name_that_the_object_knows(#[case] beta: &str, #[case] alpha: &str) {
+    let spec = json!({ "paramValues": [{ "name": "dockerfile", "value": "E" }, { "name": "p", "value": "v" }], "dockerfile": "D", "builder": { "image": "b" } });
+    let written = build(V1alpha1, &spec);
+    assert_eq!(alpha_field_in(&written, beta), alpha);
+    if alpha.starts_with("spec.") {
+        let embedded =
+            object(V1alpha1, "BuildRun", &json!({ "spec": { "buildSpec": written["spec"] } }));
+        let beta = beta.replacen("spec.", "spec.build.spec.", 1);
+        let alpha = alpha.replacen("spec.", "spec.buildSpec.", 1);
+        assert_eq!(alpha_field_in(&embedded, &beta), alpha);
+    }
+}
+
+/// What came back stands elsewhere than what is written.
+#[test]
+fn a_field_has_the_name_that_the_object_knows_by_what_is_kept() {
+    let beta = build(
+        V1beta1,
+        &json!({ "paramValues": [{ "name": "builder-image", "value": "b" }, { "name": "p", "value": "v" }] }),
+    );
+    let alpha = there(&beta);
+    assert_eq!(alpha_field_in(&alpha, "spec.paramValues[0].name"), "spec.builder.image");
+    assert_eq!(alpha_field_in(&alpha, "spec.paramValues[1].name"), "spec.paramValues[0].name");
 }

@@ -3,6 +3,7 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 use slipway::api::Version::{self, V1alpha1, V1beta1};
+use slipway::api::alpha_field_in;
 
 use super::{assert_maps, assert_same, object};
 
@@ -107,4 +108,20 @@ fn a_strategy_without_a_spec_stays_without() {
         let bare = |version| object(version, kind, &json!({ "status": {} }));
         assert_same(&bare(V1alpha1), &bare(V1beta1));
     }
+}
+
+#[test]
+fn a_parameter_that_is_only_declared_in_v1beta1_is_told_with_the_steps() {
+    let written = object(
+        V1alpha1,
+        "BuildStrategy",
+        &json!({ "spec": { "buildSteps": [{ "name": "a", "args": ["$(build.dockerfile)", "$(build.builder.image)"] }],
+            "parameters": [{ "name": "p", "description": "d" }, builder()] } }),
+    );
+    let field = |beta: &str| alpha_field_in(&written, beta);
+    assert_eq!(field("spec.parameters[0].name"), "spec.parameters[0].name");
+    assert_eq!(field("spec.parameters[1].name"), "spec.parameters[1].name");
+    assert_eq!(field("spec.parameters[2].name"), "spec.buildSteps");
+    assert_eq!(field("spec.parameters[3].name"), "spec.buildSteps");
+    assert_eq!(field("spec.steps[0].args[1]"), "spec.buildSteps[0].args[1]");
 }

@@ -1,6 +1,9 @@
 //! What a field of v1beta1 is called in v1alpha1, for messages about objects that were written there.
 
-use super::build::DELETION_ANNOTATION;
+use serde_json::Value;
+
+use super::build::{BUILDER_IMAGE, DELETION_ANNOTATION, DOCKERFILE};
+use super::{Version, convert};
 use crate::api::{Build, BuildRun, BuildStrategy, ClusterBuildStrategy};
 
 /// Fields of the spec of a Build, the longer ones first.
@@ -44,6 +47,48 @@ pub fn alpha_field(kind: &str, beta: &str) -> String {
         _ => field.to_owned(),
     };
     format!("spec.{alpha}")
+}
+
+/// As [`alpha_field`], for this object of v1alpha1, which tells more: an item of a list may stand at another place there, or be a field of
+/// its own.
+pub fn alpha_field_in(object: &Value, beta: &str) -> String {
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    alpha_item(object, kind, beta).unwrap_or_else(|| alpha_field(kind, beta))
+}
+
+/// What an item of one of the lists that conversion changes is in the object as it is written.
+fn alpha_item(object: &Value, kind: &str, beta: &str) -> Option<String> {
+    let (beta_spec, alpha_spec) = match kind {
+        BuildRun::KIND => ("spec.build.spec", "spec.buildSpec"),
+        _ => ("spec", "spec"),
+    };
+    let field = beta.strip_prefix(beta_spec)?.strip_prefix('.')?;
+    let (list, rest) = field.split_once('[')?;
+    let (place, rest) = rest.split_once(']')?;
+    let place: usize = place.parse().ok()?;
+    let converted = convert(object.clone(), Version::V1beta1).ok()?;
+    let items = at(&converted, beta_spec)?.get(list)?.as_array()?;
+    let name = items.get(place)?.get("name")?.as_str()?;
+    let is_named = |item: &Value| item.get("name").is_some_and(|other| other == name);
+    let own = match (list, name) {
+        ("paramValues", DOCKERFILE) => "dockerfile",
+        ("paramValues", BUILDER_IMAGE) => "builder.image",
+        // Conversion declares it for what steps refer to.
+        ("parameters", DOCKERFILE | BUILDER_IMAGE) => "buildSteps",
+        ("paramValues" | "parameters", _) => "",
+        _ => return None,
+    };
+    let earlier = items[..place].iter().filter(|item| is_named(item)).count();
+    let written = at(object, alpha_spec)?.get(list).and_then(Value::as_array);
+    let mut places = written.into_iter().flatten().enumerate().filter(|(_, item)| is_named(item));
+    match places.nth(earlier) {
+        Some((place, _)) => Some(format!("{alpha_spec}.{list}[{place}]{rest}")),
+        None => (!own.is_empty()).then(|| format!("{alpha_spec}.{own}")),
+    }
+}
+
+fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(object, |value, name| value.get(name))
 }
 
 fn renamed(names: &[(&str, &str)], field: &str) -> String {
