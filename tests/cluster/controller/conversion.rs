@@ -7,11 +7,14 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use slipway::api::{Version, convert};
 
-use super::super::harness::{Namespace, PATIENCE, kubectl, output_of, run};
+use super::super::documents::{clone_key, ssh_url};
+use super::super::harness::{Namespace, PATIENCE, kubectl, output_of, run, variable};
 use super::Controller;
+use super::disturbed::put_back;
+use super::runs::{BUILT, end_of, pod_of, words};
 
 /// The object as the API server has it in this version, such as `v1alpha1`.
-fn read(namespace: &Namespace, plural: &str, name: &str, version: &str) -> Value {
+pub fn read(namespace: &Namespace, plural: &str, name: &str, version: &str) -> Value {
     let kind = format!("{plural}.{version}.shipwright.io");
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -25,12 +28,13 @@ fn read(namespace: &Namespace, plural: &str, name: &str, version: &str) -> Value
     }
 }
 
-/// Stores the object, as soon as it can be converted.
-fn store(namespace: &Namespace, object: &Value) {
+/// What kubectl does with an object of either version, as soon as it can be converted.
+pub fn write(namespace: &Namespace, arguments: &[&str], object: &Value) {
     let deadline = Instant::now() + PATIENCE;
-    let mut apply = kubectl(&["--namespace", namespace.name(), "apply", "--filename=-"]);
+    let mut command = kubectl(&[&["--namespace", namespace.name()], arguments].concat());
+    let document = object.to_string();
     loop {
-        let output = output_of(&mut apply, &object.to_string());
+        let output = output_of(&mut command, &document);
         if output.status.success() {
             return;
         }
@@ -38,6 +42,10 @@ fn store(namespace: &Namespace, object: &Value) {
         assert!(error.contains("conversion webhook"), "{error}");
         assert!(Instant::now() < deadline, "after {PATIENCE:?}: {error}");
     }
+}
+
+fn store(namespace: &Namespace, object: &Value) {
+    write(namespace, &["apply", "--filename=-"], object);
 }
 
 fn alpha(kind: &str, name: &str, spec: &Value) -> Value {
@@ -126,4 +134,100 @@ fn a_definition_that_forgot_whom_to_trust_is_told_again() {
         format!("--for=jsonpath={{.spec.conversion.webhook.clientConfig.caBundle}}={before}");
     run(kubectl(&["wait", &told, definition, "--timeout=180s"]), "");
     read(&namespace, "buildstrategies", "s", "v1alpha1");
+}
+
+/// The example of SHIP-0036, with an image and a command where it has `...`.
+const EXAMPLE: &str = r#"
+apiVersion: shipwright.io/v1alpha1
+kind: ClusterBuildStrategy
+metadata:
+  name: buildpacks-v3
+spec:
+  securityContext:
+    runAsUser: 1001
+    runAsGroup: 1000
+  buildSteps:
+  - name: build
+    securityContext:
+      runAsGroup: 0
+    image: docker.io/library/busybox:1.37
+    command: [sh, -euc, "id -u; id -g; stat -c %u:%g /workspace/source/Dockerfile"]
+"#;
+
+/// A strategy of the cluster, which goes with the test.
+struct Example;
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let delete = ["delete", "clusterbuildstrategy", "buildpacks-v3", "--ignore-not-found"];
+        put_back(|| drop(run(kubectl(&delete), "")));
+    }
+}
+
+#[test]
+fn the_example_of_the_first_proposal_is_applied_and_runs_as_it_says() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::judged("example");
+    let example = serde_saphyr::from_str::<Value>(EXAMPLE).unwrap();
+    let _example = Example;
+    // As text, as it is in the proposal.
+    let deadline = Instant::now() + PATIENCE;
+    while !output_of(&mut kubectl(&["apply", "--filename=-"]), EXAMPLE).status.success() {
+        assert!(Instant::now() < deadline, "the example is refused");
+    }
+    let stored = read(&namespace, "clusterbuildstrategies", "buildpacks-v3", "v1alpha1");
+    assert_eq!(stored["spec"], example["spec"]);
+
+    namespace.apply(&clone_key());
+    let build = json!({
+        "source": { "url": ssh_url("app"), "credentials": { "name": "clone" } },
+        "strategy": { "name": "buildpacks-v3", "kind": "ClusterBuildStrategy" },
+        "output": { "image": format!("{}/{}:1", variable("SLIPWAY_REGISTRY"), namespace.name()), "insecure": true },
+    });
+    store(&namespace, &alpha("Build", "app", &build));
+    store(&namespace, &alpha("BuildRun", "app", &json!({ "buildRef": { "name": "app" } })));
+    let ended = end_of(&namespace, "app");
+    assert_eq!(words(&ended), Some(BUILT));
+    let pod = namespace.wait_until_ended(pod_of(&ended)).expect_success();
+    let of_strategy = (1001, 1000);
+    assert_eq!(pod.user("prepare"), of_strategy);
+    assert_eq!(pod.user("step-source-default"), of_strategy);
+    assert_eq!(pod.user("step-build"), (1001, 0));
+    assert_eq!(pod.log("step-build"), "1001\n0\n1001:1000\n");
+    let shown = read(&namespace, "buildruns", "app", "v1alpha1");
+    assert_eq!(shown["status"]["conditions"][0]["status"], "True", "{shown:#}");
+    assert_eq!(shown["status"]["sources"][0]["git"]["commitAuthor"], "Ada Example", "{shown:#}");
+}
+
+/// It is judged as what it becomes: the API server converts it before it asks.
+#[test]
+fn a_bad_object_of_v1alpha1_is_refused() {
+    let _controller = Controller::installed();
+    let namespace = Namespace::judged("alpha-refused");
+    let mut spec = json!({
+        "source": { "url": "https://git.example.com/app" }, "strategy": { "name": "s" },
+        "output": { "image": "registry.slipway.test:5000/app" }, "env": [{ "name": "", "value": "x" }],
+    });
+    let refusal = |spec: &Value, words: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        let apply = ["--namespace", namespace.name(), "apply", "--dry-run=server", "--filename=-"];
+        loop {
+            let document = alpha("Build", "app", spec).to_string();
+            let output = output_of(&mut kubectl(&apply), &document);
+            let error = String::from_utf8_lossy(&output.stderr);
+            if error.contains(words) {
+                assert!(!output.status.success(), "{error}");
+                return;
+            }
+            // Who cannot be asked refuses nothing.
+            assert!(Instant::now() < deadline, "after {PATIENCE:?}: {error}");
+        }
+    };
+    refusal(
+        &spec,
+        "spec.env[0].name: SpecEnvNameCanNotBeBlank: name for environment variable must not be blank",
+    );
+    // The schema is that of the version.
+    spec["dockerfile"] = json!(5);
+    refusal(&spec, "spec.dockerfile");
 }

@@ -28,6 +28,7 @@ mod refused;
 mod retention;
 mod role_use;
 mod roles;
+mod round_trip;
 pub mod runs;
 mod samples;
 mod scanned;
