@@ -9,7 +9,7 @@ use super::webhook::{CONFIGURATION, SECRET, SERVICE};
 use crate::api::{Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, VERSION, crd};
 
 /// Where upstream's controller lives, and so the lease.
-pub const NAMESPACE: &str = "shipwright-build";
+pub const NAMESPACE: &str = crd::WEBHOOK_NAMESPACE;
 /// Name of the controller's account, role and Deployment.
 pub const NAME: &str = "slipway-controller";
 /// Image of the controller that belongs to this version.
