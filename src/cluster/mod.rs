@@ -108,7 +108,7 @@ pub async fn control(
 ) -> Result<(), ClusterError> {
     // An error means that somebody installed a provider before, which serves as well.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let mut config = find_cluster(controlling.kubeconfig.as_deref()).await?;
+    let mut config = find_cluster(controlling.kubeconfig.as_deref(), None).await?;
     // The client would try for minutes what a server is too busy for, and tell nobody why.
     config.default_retry = false;
     // The lease is kept whatever else is asked for.
@@ -153,13 +153,22 @@ pub async fn control(
     ended
 }
 
-async fn find_cluster(kubeconfig: Option<&Path>) -> Result<Config, ClusterError> {
-    let Some(path) = kubeconfig else {
-        return Config::infer().await.map_err(ClusterError::Config);
+/// The way to the cluster that the file and its context mean; without either, the usual one.
+async fn find_cluster(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> Result<Config, ClusterError> {
+    let path = kubeconfig.map(|path| path.display().to_string());
+    let path = path.unwrap_or_else(|| "the kubeconfig".into());
+    let failed = |source| ClusterError::Kubeconfig { path: path.clone(), source };
+    let read = match (kubeconfig, context) {
+        (None, None) => return Config::infer().await.map_err(ClusterError::Config),
+        (None, Some(_)) => Kubeconfig::read(),
+        (Some(path), _) => Kubeconfig::read_from(path),
     };
-    let failed = |source| ClusterError::Kubeconfig { path: path.display().to_string(), source };
-    let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
+    let options =
+        KubeConfigOptions { context: context.map(String::from), ..KubeConfigOptions::default() };
+    Config::from_custom_kubeconfig(read.map_err(failed)?, &options).await.map_err(failed)
 }
 
 async fn lead(

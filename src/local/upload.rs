@@ -2,7 +2,7 @@
 //!
 //! Invariant: both are streamed; memory does not grow with them.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,13 +19,8 @@ use tokio::sync::mpsc::{Receiver, channel};
 use super::engine::Engine;
 use super::error::{Asked as _, LocalError, is_absent, status_code};
 use super::sandbox::Sandbox;
-use crate::working_copy::{self, Pieces};
+use crate::working_copy;
 
-/// Container of the step that waits for an upload.
-pub const STEP: &str = "step-source-local";
-/// Pieces that may wait for the other end.
-const PIECES: usize = 16;
-const PIECE: usize = 64 << 10;
 /// How soon a waiter that has not begun to wait is told again.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -85,16 +80,14 @@ pub async fn done(engine: &Engine, id: &str) -> Result<(), LocalError> {
 pub async fn load(engine: &Engine, sandbox: &Sandbox, path: &str) -> Result<(), LocalError> {
     let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
     let mut download = engine.docker.download_from_container(&sandbox.id, Some(options));
-    let (sender, packed) = channel::<Bytes>(PIECES);
-    let (unpacked_sender, unpacked) = channel::<Bytes>(PIECES);
+    let (sender, packed) = channel(working_copy::WAITING);
+    let (mut unpacked_writer, unpacked) = working_copy::pieces();
     let unpacking = tokio::task::spawn_blocking(move || {
         let mut archive = tar::Archive::new(Received { receiver: packed, rest: Bytes::new() });
         let mut entry =
             archive.entries()?.next().ok_or_else(|| io::Error::other("the archive is empty"))??;
-        io::copy(
-            &mut entry,
-            &mut io::BufWriter::with_capacity(PIECE, Pieces { sender: unpacked_sender }),
-        )
+        io::copy(&mut entry, &mut unpacked_writer)?;
+        unpacked_writer.flush()
     });
     let downloading = async {
         while let Some(piece) = download.try_next().await? {

@@ -69,6 +69,11 @@ pub fn output_image(roots: &Roots) -> Option<String> {
     Effective::of(roots).map(|effective| effective.image().to_owned())
 }
 
+/// The image that a run of a Build with this spec makes.
+pub fn image_of<'a>(buildrun: &'a BuildRun, spec: &'a BuildSpec) -> &'a str {
+    &buildrun.spec.output.as_ref().unwrap_or(&spec.output).image
+}
+
 impl<'a> Effective<'a> {
     /// The effective Build of a run; nothing where the run names none, or one that is not there.
     pub fn of(roots: &'a Roots) -> Option<Self> {
@@ -99,7 +104,7 @@ impl<'a> Effective<'a> {
 
     /// Reference that the image is pushed to.
     pub fn image(&self) -> &'a str {
-        &self.override_output().unwrap_or(&self.spec.output).image
+        image_of(self.buildrun, self.spec)
     }
 
     /// Whether the registry may be without TLS.

@@ -34,9 +34,19 @@ pub fn container_name(step: &str) -> String {
     format!("{CONTAINER_PREFIX}{}", step_part(step))
 }
 
+/// Container of the step that waits for an upload.
+pub fn upload_container() -> String {
+    container_name(UPLOAD_STEP)
+}
+
 /// Whether a container of that name is a step's.
 pub fn is_step(container: &str) -> bool {
     container.starts_with(CONTAINER_PREFIX)
+}
+
+/// Name of a container's step, or of the container where it is none's.
+pub fn step_name(container: &str) -> &str {
+    container.strip_prefix(CONTAINER_PREFIX).unwrap_or(container)
 }
 
 /// As much of a step's name as fits into its container's.

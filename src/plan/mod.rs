@@ -46,10 +46,11 @@ mod warnings;
 
 pub use admission::admission;
 pub use checked::Checked;
-pub use effective::output_image;
+pub use effective::{image_of, output_image};
 pub use finding::{Finding, Severity, Warning};
 pub use go_quote::go_quote;
 pub use kubernetes_names::dns_subdomain;
+pub use layout::{is_step, step_name, upload_container};
 pub use loaded::{
     DEFAULT_NAMESPACE, ImageCommand, Loaded, NamespaceFacts, Presence, Roots, SecretFacts,
 };

@@ -10,6 +10,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use slipway_step::protocol::results::{self, Report};
 
 use super::go_quote::go_quote;
+use super::layout::{IMAGE_STEP, container_name, step_name};
 use super::loaded::DEFAULT_NAMESPACE;
 use super::pod::SUPPORTING_STEPS_ANNOTATION;
 use super::pod_status::{
@@ -286,7 +287,7 @@ fn stuck(seen: &Seen<'_>, pod: &Pod) -> Option<Standing> {
         let Some(waiting) = waiting(status) else { continue };
         let reason = waiting.reason.as_deref().unwrap_or_default();
         let text = waiting.message.as_deref().unwrap_or_default();
-        let step = status.name.strip_prefix("step-").unwrap_or(&status.name);
+        let step = step_name(&status.name);
         let standing = match reason {
             _ if PULL_FAILURES.contains(&reason) => Standing::failed(
                 reasons::TASK_RUN_IMAGE_PULL_FAILED,
@@ -390,7 +391,7 @@ fn failure(seen: &Seen<'_>, pod: &Pod, now: Timestamp) -> Standing {
         return Standing::failed(reasons::STEP_OUT_OF_MEMORY, message).with(Some(located));
     }
     if ended.exit_code == VULNERABILITIES_FOUND
-        && container == super::layout::container_name(super::layout::IMAGE_STEP)
+        && container == container_name(IMAGE_STEP)
         && is_supporting(pod, container)
     {
         let message = format!(

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use ignore::{DirEntry, Walk, WalkBuilder};
 use tar::{Builder, EntryType, Header};
 
-pub use stream::{Packing, Pieces, stream};
+pub use stream::{Packing, Pieces, WAITING, pieces, stream};
 
 /// Name of the files that say what stays here.
 const IGNORE_FILE: &str = ".shpignore";

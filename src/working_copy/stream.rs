@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::{SourceError, pack};
 
 /// Pieces that may wait for the other end.
-const WAITING: usize = 16;
+pub const WAITING: usize = 16;
 /// Bytes of a piece.
 const PIECE: usize = 64 << 10;
 
@@ -29,10 +29,9 @@ impl Packing {
 
 /// Packs a working copy on a thread of its own, as [`pack`] does.
 pub fn stream(directory: &Path, uid: u32, gid: u32) -> (Receiver<Bytes>, Packing) {
-    let (sender, receiver) = channel(WAITING);
+    let (mut writer, receiver) = pieces();
     let directory = directory.to_owned();
     let packing = tokio::task::spawn_blocking(move || {
-        let mut writer = io::BufWriter::with_capacity(PIECE, Pieces { sender });
         let left_out = pack(&directory, uid, gid, &mut writer)?;
         writer.flush().map_err(SourceError::Write)?;
         Ok(left_out)
@@ -40,11 +39,16 @@ pub fn stream(directory: &Path, uid: u32, gid: u32) -> (Receiver<Bytes>, Packing
     (receiver, Packing(packing))
 }
 
-/// Writes into a channel, from a thread that may wait; fails once nobody reads any more.
+/// What is written on a thread that may wait comes out in pieces. Writing fails once nobody takes them any more.
+pub fn pieces() -> (io::BufWriter<Pieces>, Receiver<Bytes>) {
+    let (sender, receiver) = channel(WAITING);
+    (io::BufWriter::with_capacity(PIECE, Pieces { sender }), receiver)
+}
+
+/// The end of a channel as a writer.
 #[derive(Debug)]
 pub struct Pieces {
-    /// The channel.
-    pub sender: Sender<Bytes>,
+    sender: Sender<Bytes>,
 }
 
 impl Write for Pieces {

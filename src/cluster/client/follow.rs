@@ -17,11 +17,10 @@ use super::log_stream::{ContainerLog, PAUSE, Stopped};
 use super::observed::{Observed, Outage, observe, pods};
 use super::{Cluster, ClusterError};
 use crate::api::{BuildRun, UNKNOWN, reasons};
+use crate::plan::{is_step, step_name};
 
 /// After the end of a run its pod has so long to end as well.
 const LONGEST_END: Duration = Duration::from_secs(30);
-/// What the containers of steps are called.
-const STEP: &str = "step-";
 
 /// What is wanted of a run.
 #[derive(Debug, Clone)]
@@ -262,11 +261,11 @@ impl Follower<'_> {
             |container: &Container| container.restart_policy.as_deref() == Some("Always");
         let (beside, first): (Vec<_>, Vec<_>) = before.into_iter().partition(is_beside);
         let (steps, others): (Vec<_>, Vec<_>) =
-            spec.containers.into_iter().partition(|container| container.name.starts_with(STEP));
+            spec.containers.into_iter().partition(|container| is_step(&container.name));
         let wanted = &self.following.steps;
         let is_wanted = |name: &str| {
-            let step = name.strip_prefix(STEP).unwrap_or(name);
-            wanted.is_empty() || wanted.iter().any(|wanted| wanted == step || wanted == name)
+            wanted.is_empty()
+                || wanted.iter().any(|wanted| wanted == step_name(name) || wanted == name)
         };
         let names = |containers: Vec<Container>| {
             containers.into_iter().map(|container| container.name).collect::<Vec<_>>()
@@ -275,11 +274,10 @@ impl Follower<'_> {
         let beside = [names(beside), names(others)].concat();
         let turns = [first, steps].concat();
         let all = || turns.iter().chain(&beside);
-        let is_there = |step: &&String| {
-            all().any(|name| name == *step || name.strip_prefix(STEP) == Some(step.as_str()))
-        };
+        let is_there =
+            |step: &&String| all().any(|name| name == *step || step_name(name) == step.as_str());
         if let Some(unknown) = wanted.iter().find(|step| !is_there(step)) {
-            let known = all().map(|name| name.strip_prefix(STEP).unwrap_or(name).to_owned());
+            let known = all().map(|name| step_name(name).to_owned());
             return Err(ClusterError::NoStep {
                 step: unknown.clone(),
                 run: self.following.run.clone(),

@@ -17,8 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, Resource};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 pub use follow::{Ended, Following, News, follow};
@@ -58,10 +57,8 @@ impl Cluster {
     /// The one that the user means. Nothing is asked of it yet.
     pub async fn find(access: &Access) -> Result<Self, ClusterError> {
         drop(rustls::crypto::ring::default_provider().install_default());
-        let mut config = match &access.context {
-            None => find_cluster(access.kubeconfig.as_deref()).await?,
-            Some(context) => in_context(access, context).await?,
-        };
+        let (kubeconfig, context) = (access.kubeconfig.as_deref(), access.context.as_deref());
+        let mut config = find_cluster(kubeconfig, context).await?;
         // Whoever waits is told why.
         config.default_retry = false;
         let unhurried = Client::try_from(config.clone()).map_err(ClusterError::Connect)?;
@@ -122,17 +119,4 @@ impl fmt::Debug for Cluster {
         debug.field("server", &self.server).field("namespace", &self.namespace);
         debug.finish_non_exhaustive()
     }
-}
-
-async fn in_context(access: &Access, context: &str) -> Result<Config, ClusterError> {
-    let path = access.kubeconfig.as_ref().map(|path| path.display().to_string());
-    let path = path.unwrap_or_else(|| "the kubeconfig".into());
-    let failed = |source| ClusterError::Kubeconfig { path: path.clone(), source };
-    let kubeconfig = match &access.kubeconfig {
-        Some(path) => Kubeconfig::read_from(path),
-        None => Kubeconfig::read(),
-    };
-    let options =
-        KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
-    Config::from_custom_kubeconfig(kubeconfig.map_err(failed)?, &options).await.map_err(failed)
 }

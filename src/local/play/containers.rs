@@ -23,7 +23,7 @@ use crate::local::lease::container_name;
 use crate::local::pod_state::{DEADLINE, State};
 use crate::local::sandbox;
 use crate::local::upload;
-use crate::plan::{Next, SOURCE_VOLUME, go_quote};
+use crate::plan::{Next, SOURCE_VOLUME, go_quote, upload_container};
 
 /// How long a step may take to end, as Kubernetes has it.
 const GRACE: i32 = 30;
@@ -60,7 +60,7 @@ impl Stage<'_> {
         if !fine {
             return Ok(false);
         }
-        let upload = containers.iter().find(|ready| ready.container.name == upload::STEP);
+        let upload = containers.iter().find(|ready| ready.container.name == upload_container());
         if let (Some(step), Some(directory)) = (upload, &self.play.source) {
             let owner = ids(&step.privileges.user);
             let target = scene.volumes.in_sandbox(SOURCE_VOLUME, "").unwrap_or_default();
@@ -151,7 +151,7 @@ impl Stage<'_> {
         let mut tasks: FuturesUnordered<Task<'_>> = FuturesUnordered::new();
         for name in self.state.running() {
             let id = self.ids[&name].clone();
-            if name == upload::STEP && self.play.source.is_some() {
+            if name == upload_container() && self.play.source.is_some() {
                 let id = id.clone();
                 tasks.push(Box::pin(async move {
                     upload::done(engine, &id).await.map(|()| News::None)

@@ -12,11 +12,13 @@ mod units;
 
 use anstyle::Style;
 
+use crate::plan::step_name;
+
 pub use hint::{EXAMPLES, no_engine_hint};
 pub use live::{LiveLine, live};
 pub use log::Log;
 pub use report::{Ending, Place, built_image, summary, table};
-pub use steps::{Pull, Pulls, Standing, StepRow, announcements, other_pulls, step_name, steps};
+pub use steps::{Pull, Pulls, Standing, StepRow, announcements, other_pulls, steps};
 pub use units::{bytes, duration};
 
 /// Where text goes to.

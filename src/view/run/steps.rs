@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::units;
+use super::{step_name, units};
 use crate::view::one_line;
 
 /// Bytes of an image that are here.
@@ -71,11 +71,6 @@ impl Standing {
     pub fn is_over(&self) -> bool {
         !matches!(self, Self::Waiting { .. } | Self::Pulling(_) | Self::Running)
     }
-}
-
-/// Name of a step, from that of its container.
-pub fn step_name(container: &str) -> &str {
-    container.strip_prefix("step-").unwrap_or(container)
 }
 
 /// The steps of a pod in their order.
