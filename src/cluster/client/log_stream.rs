@@ -224,6 +224,13 @@ pub fn stage(observed: &Observed, pod: &str, container: &str) -> Stage {
     }
 }
 
+/// Whether a container was seen to end well.
+pub fn has_succeeded(observed: &Observed, pod: &str, container: &str) -> bool {
+    let status = observed.pods.get(pod).and_then(|seen| status_of(&seen.pod, container));
+    let ended = status.and_then(|status| status.state.as_ref()?.terminated.as_ref());
+    ended.is_some_and(|ended| ended.exit_code == 0)
+}
+
 fn status_of<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
     let statuses = status.init_container_statuses.iter().chain(&status.container_statuses);

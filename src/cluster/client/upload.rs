@@ -11,22 +11,26 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use slipway_step::protocol::WAITER_LOCK_FILE;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::exec::In;
 use super::follow::{Ended, Following, News, follow_on};
-use super::log_stream::{Stage, stage};
-use super::observed::Observed;
+use super::log_stream::{Stage, has_succeeded, stage};
+use super::observed::{Observed, Outage};
 use super::{Cluster, ClusterError};
+use crate::Chain;
 use crate::api::{Build, BuildRun, BuildRunSource, BuildRunSpec, GoDuration, LocalSource};
-use crate::plan::SOURCE_ROOT;
+use crate::plan::{SOURCE_ROOT, upload_container};
 use crate::working_copy::{self, SourceError};
 
-/// Container of the step that waits for an upload.
-const STEP: &str = "step-source-local";
 /// What the source is called that the user brings along.
 const SOURCE: &str = "local-copy";
 /// How soon a waiter that has not begun to wait is told again.
 const PAUSE: Duration = Duration::from_millis(200);
+/// So long after a program that ran beside the step it may turn out that the step has ended.
+const LONGEST_END: Duration = Duration::from_secs(5);
+/// The exit code of a program that was killed.
+const KILLED: i32 = 137;
 /// Canceling is worth no more time.
 const LONGEST_CANCEL: Duration = Duration::from_secs(10);
 /// Longest beginning of a generated name of which the name is a label's value still.
@@ -86,7 +90,7 @@ pub async fn upload(
     let (sender, receiver) = watch::channel(observed);
     let following = Following { run: upload.run.clone(), steps: Vec::new(), follow: true };
     let follow = follow_on(cluster, &following, news, &sender);
-    let send = send(cluster, receiver, &upload.directory, told);
+    let send = send(cluster, receiver, &upload.directory, news, told);
     tokio::pin!(follow);
     tokio::pin!(send);
     let is_sent = tokio::select! {
@@ -113,39 +117,72 @@ async fn send(
     cluster: &Cluster,
     mut observed: watch::Receiver<Observed>,
     directory: &Path,
+    news: &mpsc::Sender<News>,
     mut told: impl FnMut(Sending),
 ) -> Result<bool, ClusterError> {
     let Some(pod) = waiting_pod(&mut observed).await else { return Ok(false) };
-    let at = In { pod: &pod, container: STEP };
+    let step = upload_container();
+    let at = In { pod: &pod, container: &step };
     let (pieces, packing) = working_copy::stream(directory, 0, 0);
     // Modes go by the archive and the umask there; whose the files are goes by who unpacks them.
     let unpack = ["tar", "--no-same-permissions", "--no-same-owner", "-xf", "-", "-C", SOURCE_ROOT];
     let outcome =
         cluster.exec(at, &unpack, Some(pieces), |count| told(Sending::Bytes(count))).await;
-    let left_out = match (packing.end().await, outcome) {
+    let failed = match (packing.end().await, outcome) {
         // What cannot be read here says more than what the other end makes of half an archive.
         (Err(error), _) if !matches!(error, SourceError::Write(_)) => {
             return Err(ClusterError::Source(error));
         }
-        (_, Err(error)) => return Err(error),
-        (Ok(left_out), Ok(outcome)) if outcome.code == Some(0) => left_out,
-        (_, Ok(outcome)) => {
+        (Ok(left_out), Ok(outcome)) if outcome.code == Some(0) => {
+            return done(cluster, observed, at, news).await.inspect(|is_done| {
+                if *is_done {
+                    told(Sending::Done(left_out));
+                }
+            });
+        }
+        (_, Err(error)) => error,
+        (_, Ok(outcome)) if outcome.code != Some(KILLED) => {
             return Err(ClusterError::Unpack { code: outcome.code, words: outcome.words });
         }
+        (_, Ok(outcome)) => ClusterError::Unpack { code: outcome.code, words: outcome.words },
     };
+    // With the step goes whatever runs beside it, and the step tells why by itself.
+    let has_ended = observed.wait_for(|observed| stage(observed, &pod, &step) != Stage::Running);
+    let has_ended = tokio::time::timeout(LONGEST_END, has_ended).await.is_ok();
+    if has_ended { Ok(false) } else { Err(failed) }
+}
+
+/// Tells the step that all is there, however often the connection breaks; not where it ended before.
+async fn done(
+    cluster: &Cluster,
+    observed: watch::Receiver<Observed>,
+    at: In<'_>,
+    news: &mpsc::Sender<News>,
+) -> Result<bool, ClusterError> {
     let lock_file = format!("--lock-file={WAITER_LOCK_FILE}");
+    let mut outage = Outage::default();
     loop {
         let outcome = cluster.exec(at, &["waiter", "done", &lock_file], None, |_| {}).await;
+        let is_told = matches!(&outcome, Ok(outcome) if outcome.code == Some(0));
+        // The answer may be what was lost.
+        if is_told || has_succeeded(&observed.borrow(), at.pod, at.container) {
+            return Ok(true);
+        }
+        // It has ended, and tells why by itself.
+        if stage(&observed.borrow(), at.pod, at.container) != Stage::Running {
+            return Ok(false);
+        }
         match outcome {
-            Ok(outcome) if outcome.code == Some(0) => {
-                told(Sending::Done(left_out));
-                return Ok(true);
-            }
-            // It has ended, and tells why by itself.
-            _ if stage(&observed.borrow(), &pod, STEP) != Stage::Running => return Ok(false),
             // It has not begun to wait yet.
-            Ok(_) => {}
-            Err(error) => return Err(error),
+            Ok(_) => outage.end(),
+            Err(error) => match outage.go_on(Instant::now()) {
+                Some(true) => {
+                    let note = format!("{}; trying again", Chain(&error));
+                    drop(news.send(News::Note(note)).await);
+                }
+                Some(false) => {}
+                None => return Err(error),
+            },
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -153,11 +190,12 @@ async fn send(
 
 /// The pod whose source step waits.
 async fn waiting_pod(observed: &mut watch::Receiver<Observed>) -> Option<String> {
+    let step = upload_container();
     let waits = |observed: &Observed| {
         let pods = observed.pods_in_order().into_iter();
         let mut waiting = pods
             .map(|seen| seen.pod.name_any())
-            .filter(|name| stage(observed, name, STEP) == Stage::Running);
+            .filter(|name| stage(observed, name, &step) == Stage::Running);
         waiting.next()
     };
     let seen = observed.wait_for(|observed| waits(observed).is_some() || observed.is_over()).await;
