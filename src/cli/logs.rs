@@ -1,7 +1,7 @@
 //! `slipway logs`: what the steps of a BuildRun on a cluster print, and what becomes of it.
 
 use super::cluster_arguments::{ClusterArguments, block_on};
-use super::teller::{end, tell, told};
+use super::teller::{Lines, end, tell, told};
 use super::{Error, Exit};
 use crate::cluster::client::{Following, follow};
 
@@ -34,7 +34,7 @@ pub struct LogsArguments {
 pub fn logs(arguments: &LogsArguments) -> Result<Exit, Error> {
     block_on(async {
         let cluster = arguments.cluster.find().await?;
-        let (sender, teller) = tell(arguments.follow);
+        let (sender, telling) = tell(Lines::Wanted, arguments.follow);
         let following = Following {
             run: arguments.run.clone(),
             steps: arguments.steps.clone(),
@@ -42,7 +42,7 @@ pub fn logs(arguments: &LogsArguments) -> Result<Exit, Error> {
         };
         let ended = Box::pin(follow(&cluster, &following, &sender)).await;
         drop(sender);
-        told(teller).await?;
+        told(telling).await?;
         Ok(end(&cluster, &ended?))
     })
 }

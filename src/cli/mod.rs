@@ -18,6 +18,7 @@ mod objects;
 mod plan;
 mod render;
 mod run;
+mod signals;
 mod teller;
 mod upload;
 mod webhook_settings;
@@ -146,6 +147,7 @@ fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
         complain(&format!("error: {}", Chain(&error)));
         match error {
             Error::Name { .. } | Error::Cluster(ClusterError::NoStep { .. }) => Exit::Usage,
+            Error::Interrupted => Exit::Failed,
             _ => Exit::Environment,
         }
     })

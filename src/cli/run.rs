@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::console::{self, Console, Manner};
 use super::plan::{self, ReadFiles, Refused, RunArguments};
+use super::signals::Signals;
 use super::{Error, Exit, Format, complain, print_object, print_text};
 use crate::Chain;
 use crate::api::{BuildRun, Nanoseconds};
@@ -76,10 +76,6 @@ pub fn run(arguments: &RunHereArguments) -> Result<Exit, Error> {
         Err(Error::Local(LocalError::NoEngine { tried })) => {
             complain(no_engine_hint(&tried).trim_end());
             Ok(Exit::Environment)
-        }
-        Err(error @ Error::Interrupted) => {
-            complain(&format!("error: {error}"));
-            Ok(Exit::Failed)
         }
         outcome => outcome,
     }
@@ -190,7 +186,7 @@ fn saves_image(pod: &Pod) -> bool {
 
 async fn here(arguments: &RunHereArguments, request: Request) -> Result<Exit, Error> {
     let (tell, news) = unbounded_channel();
-    let stop = stop_on_signals(tell.downgrade()).map_err(Error::Runtime)?;
+    let stop = stop_on_signals(Signals::caught()?, tell.downgrade());
     let mut stopped = stop.clone();
     let (engine, lease, left) = tokio::select! {
         begun = begin(arguments.engine.as_deref()) => begun?,
@@ -314,22 +310,12 @@ async fn play(
     Ok(Box::pin(local::play(engine, lease, play, tell, stop)).await?)
 }
 
-/// The first signal asks for an end, the second one wants it at once, the third one waits for nobody. What was ignored from the
-/// start, as `nohup` wants it, stays ignored.
-fn stop_on_signals(tell: WeakUnboundedSender<Happening>) -> std::io::Result<watch::Receiver<Stop>> {
+/// The first signal asks for an end, the second one wants it at once, the third one waits for nobody.
+fn stop_on_signals(
+    mut signals: Signals,
+    tell: WeakUnboundedSender<Happening>,
+) -> watch::Receiver<Stop> {
     let (sender, receiver) = watch::channel(Stop::No);
-    let ignored = ignored_signals();
-    let (seen, mut signals) = unbounded_channel();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
-        if ignored & (1 << (kind.as_raw_value() - 1)) != 0 {
-            continue;
-        }
-        let mut signal = signal(kind)?;
-        let seen = seen.clone();
-        tokio::spawn(
-            async move { while signal.recv().await.is_some() && seen.send(()).is_ok() {} },
-        );
-    }
     tokio::spawn(async move {
         for (stop, note) in [
             (
@@ -341,24 +327,14 @@ fn stop_on_signals(tell: WeakUnboundedSender<Happening>) -> std::io::Result<watc
                 "interrupted again: ending the steps at once; once more leaves what is there to the next run",
             ),
         ] {
-            if signals.recv().await.is_none() {
-                return;
-            }
+            signals.next().await;
             // Nobody cares once the run has ended.
             let _ = sender.send(stop);
             drop(tell.upgrade().map(|tell| tell.send(Happening::Note(note.into()))));
         }
-        if signals.recv().await.is_some() {
-            complain("warning: gone without removing anything; the next slipway run does");
-            std::process::exit(Exit::Failed.code().into());
-        }
+        signals.next().await;
+        complain("warning: gone without removing anything; the next slipway run does");
+        std::process::exit(Exit::Failed.code().into());
     });
-    Ok(receiver)
-}
-
-/// The mask of the signals that this process was started to ignore, where the system tells.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    receiver
 }

@@ -1,10 +1,10 @@
 //! What a run on a cluster tells: its lines to standard output, all else to standard error.
 //!
 //! Invariant: standard output gets nothing but what containers printed.
-//! Invariant: a reader of standard output that went away ends the telling, and no build.
+//! Invariant: a standard output that takes no more ends no build.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 
 use super::console::Manner;
 use super::{Error, Exit, complain};
-use crate::api::BuildRun;
 use crate::cluster::client::{Cluster, Ended, News};
+use crate::plan::image_of;
 use crate::view::one_line;
 use crate::view::run::{
     Ending, Log, Output, Place, Pulls, Standing, announcements, steps, summary, table,
@@ -23,15 +23,30 @@ use crate::view::run::{
 /// News that may wait for the reader.
 const WAITING: usize = 256;
 
-/// Tells what comes on a thread of its own, until nobody sends any more.
-pub fn tell(follows: bool) -> (Sender<News>, JoinHandle<()>) {
+/// What becomes of the lines of steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// They are printed, and once nobody takes them there is nothing more to do.
+    Wanted,
+    /// They are printed as long as somebody takes them; the work goes on without.
+    Welcome,
+    /// Standard output is for something else.
+    Dropped,
+}
+
+/// The telling that goes on.
+pub type Telling = JoinHandle<io::Result<()>>;
+
+/// Tells what comes on a thread of its own, until nobody sends any more; `follows` tells how steps go on as well.
+pub fn tell(lines: Lines, follows: bool) -> (Sender<News>, Telling) {
     let (sender, news) = channel(WAITING);
-    (sender, tokio::task::spawn_blocking(move || Teller::new(follows).tell(news)))
+    (sender, tokio::task::spawn_blocking(move || Teller::new(lines, follows).tell(news)))
 }
 
 struct Teller {
     log: Log,
     output: Output,
+    lines: Lines,
     follows: bool,
     /// How the steps of the newest pod stood.
     told: BTreeMap<String, Standing>,
@@ -41,28 +56,43 @@ struct Teller {
 }
 
 impl Teller {
-    fn new(follows: bool) -> Self {
+    fn new(lines: Lines, follows: bool) -> Self {
         let colour = Manner::of_stderr().output.colour;
-        let terminal = std::io::stdout().is_terminal();
+        let terminal = io::stdout().is_terminal();
         let output = Output { terminal, colour: colour && terminal };
         let log = Log::of(&Pod::default(), output);
-        Self { log, output, follows, told: BTreeMap::new(), reasons: BTreeSet::new(), pod: None }
+        let (told, reasons) = (BTreeMap::new(), BTreeSet::new());
+        Self { log, output, lines, follows, told, reasons, pod: None }
     }
 
-    fn tell(mut self, mut news: Receiver<News>) {
+    fn tell(mut self, mut news: Receiver<News>) -> io::Result<()> {
+        let mut outcome = Ok(());
         while let Some(news) = news.blocking_recv() {
             match news {
                 News::Note(note) => complain(&format!("note: {}", one_line(&note))),
+                News::Line { .. } if self.lines == Lines::Dropped => {}
                 News::Line { container, text } => {
-                    let line = self.log.line(&container, &text);
-                    let mut stdout = std::io::stdout().lock();
-                    if stdout.write_all(&line).and_then(|()| stdout.flush()).is_err() {
-                        return;
+                    let Err(error) = self.line(&container, &text) else { continue };
+                    // A reader that has seen enough, such as `head`, is no failure.
+                    if error.kind() != io::ErrorKind::BrokenPipe {
+                        outcome = Err(error);
                     }
+                    if self.lines == Lines::Wanted {
+                        break;
+                    }
+                    self.lines = Lines::Dropped;
                 }
                 News::Pod(pod) => self.pod(&pod),
             }
         }
+        outcome
+    }
+
+    fn line(&mut self, container: &str, text: &[u8]) -> io::Result<()> {
+        let line = self.log.line(container, text);
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&line)?;
+        stdout.flush()
     }
 
     fn pod(&mut self, pod: &Pod) {
@@ -112,7 +142,8 @@ pub fn end(cluster: &Cluster, ended: &Ended) -> Exit {
     let none = Pod::default();
     let pod = ended.pod.as_ref().unwrap_or(&none);
     let place = Place::Cluster { run: name, namespace: &cluster.namespace };
-    let image = image(run).unwrap_or_default();
+    // Known since its start.
+    let image = status.build_spec.as_ref().map(|build| image_of(run, build)).unwrap_or_default();
     let ending = Ending { status: &status, pod, image, place };
     let rows = steps(pod, &Pulls::new(), Timestamp::now());
     if ended.pod.is_none() && status.start_time.is_some() {
@@ -131,15 +162,8 @@ pub fn end(cluster: &Cluster, ended: &Ended) -> Exit {
     }
 }
 
-/// The image that a run makes, as it is known since its start.
-fn image(run: &BuildRun) -> Option<&str> {
-    let own = run.spec.output.as_ref();
-    let built = run.status.as_ref().and_then(|status| status.build_spec.as_ref());
-    let output = own.or(built.map(|build| &build.output))?;
-    Some(&output.image)
-}
-
 /// Waits until all is told.
-pub async fn told(teller: JoinHandle<()>) -> Result<(), Error> {
-    teller.await.map_err(|error| Error::Runtime(error.into()))
+pub async fn told(telling: Telling) -> Result<(), Error> {
+    let outcome = telling.await.map_err(|error| Error::Runtime(error.into()))?;
+    outcome.map_err(|source| Error::Write { path: "standard output".into(), source })
 }

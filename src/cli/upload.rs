@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kube::core::Status;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cluster_arguments::{ClusterArguments, block_on};
-use super::teller::{end, tell, told};
+use super::signals::Signals;
+use super::teller::{Lines, end, tell, told};
 use super::{Error, Exit, complain, print_text};
 use crate::Chain;
 use crate::api::GoDuration;
+use crate::cluster::ClusterError;
 use crate::cluster::client::{Cluster, Sending, Upload, cancel, create, upload as send};
 use crate::view::one_line;
 use crate::view::run::bytes;
@@ -30,6 +31,9 @@ Examples:
 Everything goes along, also .git, symbolic links, executable bits and empty directories, but for what a .shpignore leaves out. On the cluster the files belong to the user of the strategy.
 Standard output gets the lines of the steps, as of slipway logs, or with --no-follow the name of the BuildRun; all else goes to standard error.
 A run that is refused ends this at once, with its reason and exit code 2. An upload that breaks off cancels its run. Ctrl-C during the upload does so too; later it leaves the run alone and says how to cancel it.";
+
+/// So long an interrupted verb waits for the answer that tells it what there is to cancel.
+const LONGEST_CREATE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub struct UploadArguments {
@@ -72,10 +76,15 @@ pub fn upload(arguments: &UploadArguments) -> Result<Exit, Error> {
     }
     block_on(async {
         let cluster = arguments.cluster.find().await?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
+        let mut signals = Signals::caught()?;
+        let creating = create(&cluster, &arguments.build, arguments.upload_timeout.clone());
+        tokio::pin!(creating);
         let created = tokio::select! {
-            created = create(&cluster, &arguments.build, arguments.upload_timeout.clone()) => created,
-            _ = interrupt.recv() => return Err(Error::Interrupted),
+            created = &mut creating => created,
+            () = signals.next() => {
+                let created = tokio::time::timeout(LONGEST_CREATE, creating).await;
+                return interrupted(&cluster, created.ok(), &mut signals).await;
+            }
         };
         let run = match created {
             Ok(run) => run,
@@ -87,8 +96,25 @@ pub fn upload(arguments: &UploadArguments) -> Result<Exit, Error> {
             Err(error) => return Err(error.into()),
         };
         complain(&format!("created BuildRun {run}"));
-        Box::pin(work(arguments, &cluster, run, interrupt)).await
+        Box::pin(work(arguments, &cluster, run, signals)).await
     })
+}
+
+/// Nobody wants the run any more that is on its way: what came of it, unless that is not known in time.
+async fn interrupted(
+    cluster: &Cluster,
+    created: Option<Result<String, ClusterError>>,
+    signals: &mut Signals,
+) -> Result<Exit, Error> {
+    match created {
+        Some(Ok(run)) => give_up(cluster, &run, signals).await,
+        Some(Err(error)) if error.response().is_some() => return Err(Error::Interrupted),
+        _ => complain(&format!(
+            "warning: interrupted while a BuildRun was made, and the cluster does not say whether it is there; see: kubectl get buildruns -n {}",
+            cluster.namespace
+        )),
+    }
+    Ok(Exit::Failed)
 }
 
 /// Whether the cluster has looked at the run and does not want it; else it could not look, or does not let this user.
@@ -100,59 +126,64 @@ async fn work(
     arguments: &UploadArguments,
     cluster: &Cluster,
     run: String,
-    mut interrupt: Signal,
+    mut signals: Signals,
 ) -> Result<Exit, Error> {
     let follow = !arguments.no_follow;
     let upload = Upload { directory: arguments.directory.clone(), run: run.clone(), follow };
     let progress = RefCell::new(Progress::of(working_copy::extent(&upload.directory)));
-    let (sender, teller) = tell(true);
+    let lines = if follow { Lines::Welcome } else { Lines::Dropped };
+    let (sender, telling) = tell(lines, true);
     let sending = send(cluster, &upload, &sender, |news| progress.borrow_mut().tell(news));
     let outcome = tokio::select! {
         outcome = Box::pin(sending) => Some(outcome),
-        _ = interrupt.recv() => None,
+        () = signals.next() => None,
     };
     let mut progress = progress.into_inner();
     progress.erase();
     drop(sender);
-    match outcome {
-        None if progress.is_done => {
+    let Some(outcome) = outcome else {
+        if progress.is_done {
             let namespace = &cluster.namespace;
             complain(&format!(
                 "interrupted: BuildRun {run} goes on\n  slipway logs -f -n {namespace} {run}   follows it\n  {CANCEL} {run} -n {namespace}   cancels it"
             ));
-            Ok(Exit::Failed)
-        }
-        None => {
+        } else {
             complain("interrupted before the source was there");
-            give_up(cluster, &run).await;
-            Ok(Exit::Failed)
+            give_up(cluster, &run, &mut signals).await;
         }
-        Some(Err(error)) => {
-            if !progress.is_done {
-                give_up(cluster, &run).await;
-            }
-            Err(error.into())
-        }
-        Some(Ok(ended)) => {
-            told(teller).await?;
-            match ended {
-                Some(ended) => Ok(end(cluster, &ended)),
-                None => print_text(&format!("{run}\n")).map(|()| Exit::Done),
-            }
-        }
+        return Ok(Exit::Failed);
+    };
+    if outcome.is_err() && !progress.is_done {
+        give_up(cluster, &run, &mut signals).await;
+    }
+    let told = tokio::select! {
+        told = told(telling) => told,
+        // Whoever pauses the log and wants an end does without the rest of it.
+        () = signals.next() => Ok(()),
+    };
+    if let Err(error) = told {
+        complain(&format!("warning: {}", Chain(&error)));
+    }
+    match outcome? {
+        Some(ended) => Ok(end(cluster, &ended)),
+        None => print_text(&format!("{run}\n")).map(|()| Exit::Done),
     }
 }
 
 const CANCEL: &str =
     r#"kubectl patch --type merge -p '{"spec":{"state":"BuildRunCanceled"}}' buildrun"#;
 
-/// Nobody else can bring the source of this run.
-async fn give_up(cluster: &Cluster, run: &str) {
-    match cancel(cluster, run).await {
+/// Nobody else can bring the source of this run. One more signal waits for nothing.
+async fn give_up(cluster: &Cluster, run: &str, signals: &mut Signals) {
+    let canceled = tokio::select! {
+        canceled = cancel(cluster, run) => canceled.map_err(|error| Chain(&error).to_string()),
+        () = signals.next() => Err("interrupted".into()),
+    };
+    match canceled {
         Ok(()) => complain(&format!("BuildRun {run} is canceled, for its source will not come")),
-        Err(error) => complain(&format!(
-            "warning: BuildRun {run} waits for its source in vain and cannot be canceled: {}",
-            Chain(&error)
+        Err(why) => complain(&format!(
+            "warning: BuildRun {run} waits for its source in vain and may not be canceled ({why}); {CANCEL} {run} -n {} cancels it",
+            cluster.namespace
         )),
     }
 }
