@@ -67,10 +67,11 @@ pub fn upload(arguments: &UploadArguments) -> Result<Exit, Error> {
         complain(&format!("error: {} is no directory", directory.display()));
         return Ok(Exit::Usage);
     }
-    let faults = working_copy::ignore_faults(directory);
+    let ignores = working_copy::ignore_faults(directory);
+    let faults: Vec<_> = ignores.into_iter().chain(working_copy::link_faults(directory)).collect();
     if !faults.is_empty() {
         for fault in faults {
-            complain(&format!("error: {}", Chain(&fault)));
+            complain(&format!("error: {}", one_line(&Chain(&fault).to_string())));
         }
         return Ok(Exit::Refused);
     }

@@ -6,6 +6,7 @@
 //! Everything goes along, also `.git` and what starts with a dot, except what a `.shpignore` names: that is the file by which `shp`
 //! leaves things out. A `.gitignore` has no say, because builds may well need what is not committed.
 
+mod link;
 mod stream;
 
 use std::fs::{self, File, Metadata};
@@ -36,7 +37,9 @@ pub enum SourceError {
         path: PathBuf,
     },
     /// The directory cannot be walked.
-    #[error("cannot list {path}")]
+    #[error(
+        "cannot list {path}; make all its directories readable, or name those in a {IGNORE_FILE}"
+    )]
     List {
         /// The directory.
         path: PathBuf,
@@ -60,7 +63,7 @@ pub enum SourceError {
         path: PathBuf,
     },
     /// A line of an ignore file says nothing.
-    #[error("{path} cannot be understood")]
+    #[error("{path} cannot be understood; write its lines as those of a .gitignore")]
     Ignore {
         /// The ignore file.
         path: PathBuf,
@@ -68,8 +71,20 @@ pub enum SourceError {
         #[source]
         source: ignore::Error,
     },
+    /// A symbolic link that leads elsewhere where it is unpacked.
+    #[error(
+        "{path} is a symbolic link to {target}, {why}; make it one within the directory, or name it in a {IGNORE_FILE}"
+    )]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+        /// What is wrong with that.
+        why: &'static str,
+    },
     /// The other side took no more.
-    #[error("the working copy could not be sent")]
+    #[error("the working copy could not be sent; try again")]
     Write(#[source] io::Error),
 }
 
@@ -152,6 +167,21 @@ pub fn extent(directory: &Path) -> Extent {
 pub fn ignore_faults(directory: &Path) -> Vec<SourceError> {
     let faults = walk(directory).flatten().filter_map(|entry| ignore_fault(&entry));
     faults.collect()
+}
+
+/// The links of a working copy that a cluster does not unpack.
+pub fn link_faults(directory: &Path) -> Vec<SourceError> {
+    let links = walk(directory).flatten().filter(|entry| {
+        // The directory itself may be one.
+        entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_symlink())
+    });
+    let fault = |entry: DirEntry| {
+        let (path, depth) = (entry.path().to_owned(), entry.depth() - 1);
+        let target = fs::read_link(&path).ok()?;
+        let why = link::fault(&target, depth)?;
+        Some(SourceError::Link { path, target, why })
+    };
+    links.filter_map(fault).collect()
 }
 
 fn ignore_fault(entry: &DirEntry) -> Option<SourceError> {
