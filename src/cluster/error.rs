@@ -1,4 +1,6 @@
-//! What keeps the controller from going on.
+//! What keeps the controller, or somebody's verb, from going on.
+//!
+//! Invariant: what a user can mend says how; what the controller meets by itself is tried again and says what happened.
 
 use kube::core::Status;
 
@@ -6,7 +8,7 @@ use super::webhook::UnusableCertificate;
 use crate::api::{BuildStrategy, ClusterBuildStrategy, reasons};
 use crate::working_copy::SourceError;
 
-/// What went wrong between the controller and the API server.
+/// What went wrong between this program and the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// No way to an API server.
@@ -89,7 +91,7 @@ pub enum ClusterError {
     #[error("cannot upload the source")]
     Source(#[source] SourceError),
     /// The other end did not take it.
-    #[error("the source step does not unpack the upload{}: {words}", code.map(|code| format!(" (exit {code})")).unwrap_or_default())]
+    #[error("the source step does not unpack the upload{}; mend what it says and upload again: {words}", code.map(|code| format!(" (exit {code})")).unwrap_or_default())]
     Unpack {
         /// Of the program that unpacks it, where it started.
         code: Option<i32>,
@@ -97,7 +99,9 @@ pub enum ClusterError {
         words: String,
     },
     /// A connection to a program broke.
-    #[error("cannot {what}: the connection broke")]
+    #[error(
+        "cannot {what}, for the connection broke; try again, and see that nothing on the way to the cluster ends long connections"
+    )]
     Broken {
         /// What was done.
         what: String,
