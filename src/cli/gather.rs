@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::cluster_arguments::{ClusterArguments, block_on};
-use super::objects::{Objects, document, from_cluster};
+use super::objects::{Objects, Secrets, document, from_cluster};
 use super::plan::{Refused, judge};
 use super::{Error, Exit, complain, print_text};
 use crate::Chain;
@@ -22,7 +22,7 @@ Examples:
   tar -xOf app-7xk2p.tar.gz app-7xk2p/contents.txt
 
 The archive holds BuildRun, Build, strategy and pods as YAML, the log of every container with times, the events, what slipway explain tells of the run, and contents.txt, which lists it all and what could not be had.
-No Secret is read. Logs and variables are in there as they are: look whether a step printed what nobody else should see.
+No Secret is asked for: where one is named it is assumed to be there. Logs and variables are in there as they are: look whether a step printed what nobody else should see.
 The exit code is 3 where something could not be had, such as for want of rights; the archive is written all the same. What is not there any more, such as a pod that was removed, is named and does not count.";
 
 #[derive(Debug, clap::Args)]
@@ -74,7 +74,7 @@ async fn identity(cluster: &Cluster, run: &BuildRun) -> Result<String, String> {
         });
         objects.documents.push(document(build));
     }
-    let objects = from_cluster(cluster, &[], objects).await;
+    let objects = from_cluster(cluster, &[], objects, Secrets::Assumed).await;
     let objects = objects.map_err(|error| Chain(&error).to_string())?;
     let text = match judge(objects, None, Commands::Assumed) {
         Ok(planned) => {

@@ -16,6 +16,7 @@ use crate::local::{self, Document, Files, ReadError, Wanted};
 
 /// Where objects that come from no file are said to stand.
 const PLACE: &str = "cluster";
+const SECRET: &str = "Secret";
 
 #[derive(Debug, clap::Args)]
 pub struct ObjectArguments {
@@ -57,9 +58,18 @@ impl ObjectArguments {
         let Some(names) = &self.from_cluster else { return Ok(objects) };
         block_on(async {
             let cluster = self.cluster.find().await?;
-            from_cluster(&cluster, names, objects).await
+            from_cluster(&cluster, names, objects, Secrets::LookedUp).await
         })
     }
+}
+
+/// What becomes of Secrets that are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// The cluster is asked whether they are there, and of which type.
+    LookedUp,
+    /// They are taken to be there, without a question.
+    Assumed,
 }
 
 /// The objects with those of that name on the cluster, and all that both name.
@@ -67,6 +77,7 @@ pub async fn from_cluster(
     cluster: &Cluster,
     names: &[String],
     objects: Objects,
+    secrets: Secrets,
 ) -> Result<Objects, Error> {
     let Objects { documents, errors, .. } = objects;
     let mut documents = local::in_namespace(documents, &cluster.namespace);
@@ -82,6 +93,11 @@ pub async fn from_cluster(
             return Ok(Objects { documents, errors, untold: Some(untold) });
         }
         for wanted in new {
+            if wanted.kind == SECRET && secrets == Secrets::Assumed {
+                untold.insert(wanted.clone());
+                asked.insert(wanted);
+                continue;
+            }
             match cluster.objects(wanted.kind, &wanted.namespace, &wanted.name).await {
                 Ok(found) => add(&mut documents, found.into_iter().map(document)),
                 Err(error) if is_beside(&wanted) && is_forbidden(&error) => {

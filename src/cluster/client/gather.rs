@@ -75,15 +75,17 @@ impl Gatherer<'_> {
         let status = run.status.clone().unwrap_or_default();
         self.object("buildrun.yaml", BuildRun::KIND, run)?;
         let mut of_events = BTreeSet::from([field("uid", run.uid())]);
+        // What counts is the Build as it was when the run started; a run that is refused has none of it.
+        let mut spec = status.build_spec.or_else(|| run.spec.build.spec.clone());
         if let Some(name) = &run.spec.build.name {
             let build = self.cluster.get::<Build>(name).await;
             if let Some(build) = self.take(&format!("Build {name}"), build) {
                 of_events.insert(field("uid", build.uid()));
                 self.object("build.yaml", Build::KIND, &build)?;
+                spec = spec.or(Some(build.spec));
             }
         }
-        let own = run.spec.build.spec.as_ref();
-        if let Some(spec) = status.build_spec.as_ref().or(own) {
+        if let Some(spec) = &spec {
             let name = &spec.strategy.name;
             if spec.strategy.kind.as_deref() == Some(ClusterBuildStrategy::KIND) {
                 let api = Api::<ClusterBuildStrategy>::all(self.cluster.client.clone());

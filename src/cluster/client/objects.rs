@@ -1,6 +1,7 @@
 //! Objects of a cluster as documents, for whoever judges or keeps them.
 //!
-//! Invariant: the content of Secrets and ConfigMaps does not leave the API server.
+//! Invariant: of Secrets and ConfigMaps only metadata are asked for, and of Secrets their type. The annotation in which kubectl repeats
+//! their content comes with those, and is dropped at once.
 
 use axum::http;
 use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Namespace, ServiceAccount};
