@@ -83,6 +83,7 @@ pub fn upload(arguments: &UploadArguments) -> Result<Exit, Error> {
         let created = tokio::select! {
             created = &mut creating => created,
             () = signals.next() => {
+                complain("interrupted while the BuildRun is made; waiting for its name to cancel it");
                 let created = tokio::time::timeout(LONGEST_CREATE, creating).await;
                 return interrupted(&cluster, created.ok(), &mut signals).await;
             }

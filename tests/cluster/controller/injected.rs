@@ -18,13 +18,13 @@ use super::runs::{
 /// Goes on for ever, and does not listen.
 const DEAF: &str = "trap '' TERM; echo hears; while :; do sleep 0.1; done";
 /// Says nothing of its own when it is told to end.
-const PROXY: &str = "trap 'exit 9' TERM; while :; do sleep 0.1; done";
+pub const PROXY: &str = "trap 'exit 9' TERM; while :; do sleep 0.1; done";
 
-fn container(script: &str) -> Value {
+pub fn container(script: &str) -> Value {
     json!({ "name": "proxy", "image": BUSYBOX, "command": ["sh", "-euc", script] })
 }
 
-fn beside(container: &Value) -> Value {
+pub fn beside(container: &Value) -> Value {
     json!({ "op": "add", "path": "/spec/containers/-", "value": container })
 }
 
