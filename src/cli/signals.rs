@@ -31,7 +31,7 @@ impl Signals {
     /// Comes back with the next one; never where all are ignored.
     pub async fn next(&mut self) {
         if self.0.recv().await.is_none() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
