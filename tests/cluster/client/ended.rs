@@ -91,7 +91,8 @@ fn a_waiter_is_told_again_when_the_connection_breaks() {
     let namespace = Namespace::new("upload-told");
     let dev = Person::bound(&namespace, "dev", "edit");
     let folder = Folder::new("upload_told").with("src/large", vec![b'x'; 8 << 20]);
-    namespace.apply(&without_run(&run_called("app", &[shell("a", "ls -l large")])));
+    namespace
+        .apply(&without_run(&run_called("app", &[shell("a", "ls -l /workspace/source/large")])));
     let own = std::fs::read_to_string(dev.kubeconfig()).unwrap();
     let proxy = Proxy::of(&own);
     // While the source is on its way, so that what comes next on a connection of its own fails.

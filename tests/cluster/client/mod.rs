@@ -288,10 +288,10 @@ fn everything_about_a_run_is_in_one_file_and_what_is_not_is_named() {
     assert!(identity.contains(&assumed), "{identity}");
     namespace.kubectl(&["delete", "rolebinding", "viewer"]);
 
-    // A run that is refused names its strategy through its Build alone.
+    // A run that never began names its strategy through its Build alone.
     let mut wrong = sample.run.clone();
     wrong["metadata"]["name"] = json!("wrong");
-    wrong["spec"]["paramValues"] = json!([{ "name": "absent", "value": "x" }]);
+    wrong["spec"]["state"] = json!("BuildRunCanceled");
     namespace.apply(&wrong.to_string());
     assert!(end_of(&namespace, "wrong").status.unwrap().build_spec.is_none());
     expect(&slipway(&dev, &folder, &["gather", "wrong"]), 0, &["note: the run has no pod"]);
