@@ -116,13 +116,13 @@ fn the_source_step_judges_links_alike() {
         ("a/b/link", "../x/.."),
         ("a/b/link", "../../../x"),
     ] {
-        let [source, unpacked] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [source, target_folder] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let link = source.path().join(at);
         fs::create_dir_all(link.parent().unwrap()).unwrap();
         symlink(target, &link).unwrap();
         let mut archive = Vec::new();
         working_copy::pack(source.path(), 0, 0, &mut archive).unwrap();
-        let mut unpacker = Unpacker::open(unpacked.path(), Permissions::Masked).unwrap();
+        let mut unpacker = Unpacker::open(target_folder.path(), Permissions::Masked).unwrap();
         let is_taken = unpacker.unpack(&archive[..], Whiteouts::AreFiles, |_| {}).is_ok();
         let faults = working_copy::link_faults(source.path());
         assert_eq!(faults.is_empty(), is_taken, "{at} to {target}: {faults:?}");
@@ -146,9 +146,9 @@ impl Asked {
             .map(Result::unwrap)
             .take_while(|line| !line.is_empty())
             .collect();
-        let length = head.iter().find_map(|line| {
-            line.to_lowercase().strip_prefix("content-length: ").map(|length| length.parse())
-        });
+        let length = head
+            .iter()
+            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ").map(str::parse));
         let mut body = vec![0; length.map_or(0, Result::unwrap)];
         reader.read_exact(&mut body).unwrap();
         Self { line: head[0].clone(), body: String::from_utf8(body).unwrap(), connection }
