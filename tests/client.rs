@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use slipway::working_copy;
-use slipway_step::unpack::{Permissions, Unpacker, Whiteouts};
+use slipway_step::unpack::{Permissions, Times, Unpacker, Whiteouts};
 
 use super::sessions::{BUILD, Folder, STRATEGY};
 
@@ -86,9 +86,9 @@ fn links_that_lead_out_are_all_named_before_a_cluster_is_asked() {
     }
     let session = folder.run(&["upload", "app", "dir", "--kubeconfig", "config"], "");
     let expected = "\
-error: dir/absolute is a symbolic link to /etc/passwd, which is absolute; make it one within the directory, or name it in a .shpignore
-error: dir/around is a symbolic link to sub/../left, in which .. does not stand at the beginning; make it one within the directory, or name it in a .shpignore
-error: dir/sub/up is a symbolic link to ../../etc, which is outside of the directory; make it one within the directory, or name it in a .shpignore
+error: dir/absolute cannot be unpacked: it is a symbolic link to the absolute \"/etc/passwd\"; make it a relative one within the source; if it is not needed, name it in a .shpignore
+error: dir/around cannot be unpacked: it is a symbolic link to \"sub/../left\"; \"..\" may only stand at the beginning; if it is not needed, name it in a .shpignore
+error: dir/sub/up cannot be unpacked: it is a symbolic link to \"../../etc\", which is outside of the folder of the source; if it is not needed, name it in a .shpignore
 ";
     assert_eq!((session.code, &*session.stderr), (Some(2), expected));
     fs::write(folder.path("dir/.shpignore"), "absolute\naround\nup\n").unwrap();
@@ -122,7 +122,8 @@ fn the_source_step_judges_links_alike() {
         symlink(target, &link).unwrap();
         let mut archive = Vec::new();
         working_copy::pack(source.path(), 0, 0, &mut archive).unwrap();
-        let mut unpacker = Unpacker::open(target_folder.path(), Permissions::Masked).unwrap();
+        let mut unpacker =
+            Unpacker::open(target_folder.path(), Permissions::Masked, Times::Kept).unwrap();
         let is_taken = unpacker.unpack(&archive[..], Whiteouts::AreFiles, |_| {}).is_ok();
         let faults = working_copy::link_faults(source.path());
         assert_eq!(faults.is_empty(), is_taken, "{at} to {target}: {faults:?}");

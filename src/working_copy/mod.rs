@@ -6,15 +6,16 @@
 //! Everything goes along, also `.git` and what starts with a dot, except what a `.shpignore` names: that is the file by which `shp`
 //! leaves things out. A `.gitignore` has no say, because builds may well need what is not committed.
 
-mod link;
 mod stream;
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use ignore::{DirEntry, Walk, WalkBuilder};
+use slipway_step::unpack::check_target;
 use tar::{Builder, EntryType, Header};
 
 pub use stream::{Packing, Pieces, WAITING, pieces, stream};
@@ -72,16 +73,12 @@ pub enum SourceError {
         source: ignore::Error,
     },
     /// A symbolic link that leads elsewhere where it is unpacked.
-    #[error(
-        "{path} is a symbolic link to {target}, {why}; make it one within the directory, or name it in a {IGNORE_FILE}"
-    )]
+    #[error("{path} cannot be unpacked: {why}; if it is not needed, name it in a {IGNORE_FILE}")]
     Link {
         /// The link.
         path: PathBuf,
-        /// Where it leads.
-        target: PathBuf,
-        /// What is wrong with that.
-        why: &'static str,
+        /// What is wrong with it.
+        why: String,
     },
     /// The other side took no more.
     #[error("the working copy could not be sent; try again")]
@@ -178,8 +175,8 @@ pub fn link_faults(directory: &Path) -> Vec<SourceError> {
     let fault = |entry: DirEntry| {
         let (path, depth) = (entry.path().to_owned(), entry.depth() - 1);
         let target = fs::read_link(&path).ok()?;
-        let why = link::fault(&target, depth)?;
-        Some(SourceError::Link { path, target, why })
+        let why = check_target(target.as_os_str().as_bytes(), depth).err()?;
+        Some(SourceError::Link { path, why })
     };
     links.filter_map(fault).collect()
 }

@@ -15,7 +15,7 @@ use super::referring::{Read, Referring, name_of, review};
 use crate::Chain;
 use crate::api::{
     API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, Strategy, Version,
-    alpha_field,
+    alpha_field, alpha_field_in, convert,
 };
 use crate::plan::{ObjectName, Review, Settings};
 
@@ -44,7 +44,8 @@ struct Request {
     uid: String,
     kind: GroupVersionKind,
     /// As it was written, before it was converted.
-    request_kind: GroupVersionKind,
+    #[serde(rename = "requestKind")]
+    written: GroupVersionKind,
     namespace: String,
     operation: String,
     object: Value,
@@ -208,9 +209,13 @@ fn objects<K: Read>(request: &Request) -> Result<(K, Option<K>), Answer> {
 
 /// What is said to whoever wrote it, by the names of the version that was written.
 fn answer(mut review: Review, request: &Request, name: &ObjectName) -> Answer {
-    if request.request_kind.version == Version::V1alpha1.name() {
+    if request.written.version == Version::V1alpha1.name() {
+        let written = convert(request.object.clone(), Version::V1alpha1).ok();
         for refusal in review.refusals.iter_mut().chain(&mut review.warnings) {
-            refusal.field = alpha_field(&refusal.at.kind, &refusal.field);
+            refusal.field = match &written {
+                Some(written) if refusal.at == *name => alpha_field_in(written, &refusal.field),
+                _ => alpha_field(&refusal.at.kind, &refusal.field),
+            };
         }
     }
     Answer { refusal: review.message(name), warnings: review.lines_of_warnings(name) }

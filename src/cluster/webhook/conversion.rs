@@ -2,10 +2,9 @@
 //!
 //! Invariant: one object that cannot be converted fails its whole review, as API servers expect.
 
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::api::{ConversionError, PRESERVED_ANNOTATION, Version, convert};
+use crate::api::{ConversionError, Version, convert_telling};
 
 /// Group and version of what is asked.
 pub const REVIEW: &str = "apiextensions.k8s.io/v1";
@@ -40,18 +39,13 @@ fn convert_one(object: Value, to: Version) -> Result<Value, ConversionError> {
     let (metadata, to_version) = (&object["metadata"], to.api_version());
     let (kind, from_version) = (word(&object["kind"]), word(&object["apiVersion"]));
     let (namespace, name) = (word(&metadata["namespace"]), word(&metadata["name"]));
-    let preserved = metadata["annotations"][PRESERVED_ANNOTATION].as_str();
-    if preserved.is_some_and(|text| serde_json::from_str::<IgnoredAny>(text).is_err()) {
-        tracing::warn!(
-            kind,
-            namespace,
-            name,
-            "the annotation {PRESERVED_ANNOTATION} cannot be read; what it held is not put back"
-        );
-    }
-    convert(object, to).inspect_err(|error| {
+    let converted = convert_telling(object, to).inspect_err(|error| {
         tracing::warn!(kind, from_version, to_version, namespace, name, %error, "cannot convert");
-    })
+    })?;
+    for loss in converted.losses {
+        tracing::warn!(kind, from_version, to_version, namespace, name, "{loss}");
+    }
+    Ok(converted.object)
 }
 
 #[cfg(test)]

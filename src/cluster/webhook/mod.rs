@@ -47,7 +47,7 @@ pub const SECRET: &str = "slipway-webhook";
 /// The configuration of what is judged when it is applied.
 pub const CONFIGURATION: &str = "slipway-admission";
 /// How long the head of a request may take to come, and a connection may lie idle: longer than API servers keep theirs.
-const SLOWEST_HEAD: Duration = Duration::from_secs(120);
+const SLOWEST_HEAD: Duration = Duration::from_mins(2);
 /// How long new connections are still taken once the process is to end: until then nobody has told every API server.
 const LINGER: Duration = Duration::from_secs(3);
 /// How long what was asked may take to be answered after that.

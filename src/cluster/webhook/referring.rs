@@ -85,7 +85,7 @@ pub async fn review<K: Referring>(
     settings: &Settings,
 ) -> Result<Review, ClusterError> {
     let error = match object.load(loader).await {
-        Ok(loaded) => return Ok(object.review(&loaded, settings)),
+        Ok(named) => return Ok(object.review(&named, settings)),
         Err(error) => error,
     };
     let (reason, message) = error.unreadable().ok_or(error)?;

@@ -14,9 +14,10 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 pub use error::UnpackError;
+pub use name::check_target;
 
 use entries::{Entries, Entry, Kind};
-use name::{Place, check_target, refused};
+use name::{Place, refused};
 use tree::{Bits, Tree, set_time};
 
 /// What a layer does to those below it instead of adding a file.

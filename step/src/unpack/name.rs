@@ -56,7 +56,10 @@ impl Place {
 
 /// Whether a symbolic link that lies so many folders deep stays inside. A `..` is only known to lead up where nothing but the like stands
 /// before it: a name may be another link.
-pub(super) fn check_target(target: &[u8], depth: usize) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence about the link.
+pub fn check_target(target: &[u8], depth: usize) -> Result<(), String> {
     let shown = shown(target);
     if target.is_empty() {
         return Err("it is a symbolic link to nothing".to_owned());

@@ -57,7 +57,7 @@ fn a_build_is_created_and_followed_to_its_good_end() {
         followed.wait_for(expected);
     }
     let run = until(&namespace, &run_of(&dev, "good"), "Running");
-    let go = ["exec", &pod_of(&run), "--container=step-second", "--", "touch", "/tmp/go"];
+    let go = ["exec", pod_of(&run), "--container=step-second", "--", "touch", "/tmp/go"];
     dev.kubectl(&go, "");
     let followed = followed.end();
     assert_eq!(followed.code, Some(0), "{followed:#?}");
