@@ -37,7 +37,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "slipway_step::protocol",
         ],
     ),
-    ("slipway::working_copy", &[]),
+    ("slipway::working_copy", &["slipway_step::unpack"]),
     ("slipway::view", &["slipway::plan", "slipway::api"]),
     (
         "slipway::cli",

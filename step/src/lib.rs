@@ -1,6 +1,6 @@
 //! What runs inside a build pod, and the protocol by which a plan steers it.
 //!
-//! Invariant: nothing here knows Kubernetes or Shipwright's kinds; `slipway` may use [`protocol`], never the other way round.
+//! Invariant: nothing here knows Kubernetes or Shipwright's kinds; `slipway` may use [`protocol`], [`oci`] and [`unpack`], never the other way round.
 
 use std::error::Error;
 use std::process::ExitCode;
