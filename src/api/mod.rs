@@ -33,8 +33,8 @@ pub use build_run::{
 };
 pub use condition::{Condition, FALSE, SUCCEEDED, TRUE, UNKNOWN};
 pub use conversion::{
-    Conversion, ConversionError, Loss, MAX_ANNOTATIONS, PRESERVED_ANNOTATION, Version, alpha_field,
-    alpha_field_in, convert, convert_telling,
+    AlphaNames, Conversion, ConversionError, Loss, MAX_ANNOTATIONS, PRESERVED_ANNOTATION, Version,
+    alpha_field, convert, convert_telling,
 };
 pub use duration::{GoDuration, InvalidDuration, Nanoseconds};
 pub use image::{Image, Platform, Severity, VulnerabilityIgnore, VulnerabilityScan};

@@ -184,7 +184,7 @@ async fn give_up(cluster: &Cluster, run: &str, signals: &mut Signals) {
     match canceled {
         Ok(()) => complain(&format!("BuildRun {run} is canceled, for its source will not come")),
         Err(why) => complain(&format!(
-            "warning: BuildRun {run} waits for its source in vain and may not be canceled ({why}); {CANCEL} {run} -n {} cancels it",
+            "warning: BuildRun {run} waits for a source that will not come, and could not be canceled ({why}); to cancel it: {CANCEL} {run} -n {}",
             cluster.namespace
         )),
     }

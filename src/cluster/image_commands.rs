@@ -10,7 +10,7 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use serde_json::Value;
-use slipway_step::oci::{Credentials, OciError, Reference, Registry, find_credentials_in};
+use slipway_step::oci::{Access, Credentials, OciError, Reference, Registry, find_credentials_in};
 
 use super::error::{Asked as _, ClusterError};
 use super::load::Loader;
@@ -104,7 +104,10 @@ impl Loader {
         let asked = tokio::task::spawn_blocking(move || {
             let _entered = span.enter();
             let asked = async {
-                Registry::connect(reference, credentials, is_insecure, say).await?.config().await
+                Registry::connect_for(Access::Pull, reference, credentials, is_insecure, say)
+                    .await?
+                    .config()
+                    .await
             };
             runtime.block_on(tokio::time::timeout(PATIENCE, asked))
         });

@@ -240,7 +240,7 @@ fn deployment(images: &Images, metadata: &Value, labels: &Value) -> Value {
         ],
         "livenessProbe": probe("/healthz"),
         "readinessProbe": probe("/readyz"),
-        "resources": { "requests": { "cpu": "20m", "memory": "40Mi" }, "limits": { "memory": "256Mi" } },
+        "resources": { "requests": { "cpu": "20m", "memory": "40Mi" }, "limits": { "memory": "1Gi" } },
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "capabilities": { "drop": ["ALL"] },

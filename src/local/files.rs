@@ -14,8 +14,8 @@ use serde_json::Value;
 use super::contents::{self, Contents, Fault};
 use super::read::Document;
 use crate::api::{
-    API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy, Version,
-    alpha_field_in, convert,
+    API_VERSION, AlphaNames, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, GROUP, Strategy,
+    Version, convert,
 };
 use crate::plan::pod_security::{ENFORCE_LABEL, Level};
 use crate::plan::{
@@ -71,8 +71,8 @@ pub struct Files {
     order: Vec<ObjectName>,
     /// Fields that nobody reads.
     unknown: Vec<Finding>,
-    /// Objects that are written in v1alpha1, as they are written.
-    alpha: BTreeMap<ObjectName, Value>,
+    /// What the fields of objects that are written in v1alpha1 are called there.
+    alpha: BTreeMap<ObjectName, AlphaNames>,
     /// Where a cluster was asked for all that the files do not hold: of what it told nothing.
     pub(super) untold: Option<BTreeSet<Wanted>>,
 }
@@ -188,7 +188,7 @@ impl Files {
         let is_default = object.namespace.as_deref() == Some(DEFAULT_NAMESPACE);
         let written = self.alpha.get(object);
         match written.or_else(|| self.alpha.get(&without).filter(|_| is_default)) {
-            Some(written) => alpha_field_in(written, &field),
+            Some(names) => names.field(&field),
             None => field,
         }
     }
@@ -344,9 +344,10 @@ impl Files {
         // What it could not be read for is a problem of its own only where the schema found none.
         let mut decoding = Vec::new();
         if document.value["apiVersion"] == Version::V1alpha1.api_version() {
-            self.alpha.insert(object_of(document), document.value.clone());
             match convert(document.value.clone(), Version::V1beta1) {
                 Ok(value) => {
+                    let names = AlphaNames::of(&document.value, &value);
+                    self.alpha.insert(object_of(document), names);
                     let file = document.file.clone();
                     self.core(&Document { file, value }, kind, &mut decoding, insert);
                 }

@@ -220,3 +220,29 @@ fn a_setting_takes_everything() {
     bad["env"] = json!([{ "name": "", "value": "x" }]);
     assert!(webhook.warnings(&build("app", &bad), &Value::Null).is_empty());
 }
+
+/// What is small as text, and many times as much once it is read.
+#[test]
+fn many_small_items_take_neither_long_nor_much_memory() {
+    let server = installed();
+    let webhook = Webhook::ready("many_small", &server, &[]);
+    let mut many = spec("missing", "registry.example.com/app");
+    many["env"] = json!(vec![json!({ "name": "" }); 50_000]);
+    many["paramValues"] = json!(vec![json!({ "name": "a" }); 50_000]);
+    let mut asked = review(&build("app", &many), &Value::Null);
+    asked["request"]["requestKind"] = asked["request"]["kind"].clone();
+    asked["request"]["requestKind"]["version"] = json!("v1alpha1");
+    let answer = webhook.post("/validate", &asked);
+    let refusal = answer["response"]["status"]["message"].as_str().unwrap();
+    assert!(refusal.contains("problems:") && refusal.len() < 10_000, "{refusal}");
+
+    let request = json!({ "uid": "1", "desiredAPIVersion": "shipwright.io/v1alpha1", "objects": [build("app", &many)] });
+    let asked = json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "request": request });
+    let answer = webhook.post("/convert", &asked);
+    assert_eq!(
+        answer["response"]["result"]["status"], "Success",
+        "{}",
+        answer["response"]["result"]
+    );
+    assert!(webhook.peak() < 1 << 30, "{} bytes", webhook.peak());
+}

@@ -3,9 +3,8 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 use slipway::api::Version::{self, V1alpha1, V1beta1};
-use slipway::api::alpha_field_in;
 
-use super::{assert_maps, assert_same, object, shown, there};
+use super::{assert_maps, assert_same, names, object, shown, there};
 
 /// A Build of these fields and what every Build has.
 pub fn build(version: Version, spec: &Value) -> Value {
@@ -195,13 +194,13 @@ fn null_counts_as_absent() {
 fn a_field_has_the_name_that_the_object_knows(#[case] beta: &str, #[case] alpha: &str) {
     let spec = json!({ "paramValues": [{ "name": "dockerfile", "value": "E" }, { "name": "p", "value": "v" }], "dockerfile": "D", "builder": { "image": "b" } });
     let written = build(V1alpha1, &spec);
-    assert_eq!(alpha_field_in(&written, beta), alpha);
+    assert_eq!(names(&written).field(beta), alpha);
     if alpha.starts_with("spec.") {
         let embedded =
             object(V1alpha1, "BuildRun", &json!({ "spec": { "buildSpec": written["spec"] } }));
         let beta = beta.replacen("spec.", "spec.build.spec.", 1);
         let alpha = alpha.replacen("spec.", "spec.buildSpec.", 1);
-        assert_eq!(alpha_field_in(&embedded, &beta), alpha);
+        assert_eq!(names(&embedded).field(&beta), alpha);
     }
 }
 
@@ -213,6 +212,6 @@ fn a_field_has_the_name_that_the_object_knows_by_what_is_kept() {
         &json!({ "paramValues": [{ "name": "builder-image", "value": "b" }, { "name": "p", "value": "v" }] }),
     );
     let alpha = there(&beta);
-    assert_eq!(alpha_field_in(&alpha, "spec.paramValues[0].name"), "spec.builder.image");
-    assert_eq!(alpha_field_in(&alpha, "spec.paramValues[1].name"), "spec.paramValues[0].name");
+    assert_eq!(names(&alpha).field("spec.paramValues[0].name"), "spec.builder.image");
+    assert_eq!(names(&alpha).field("spec.paramValues[1].name"), "spec.paramValues[0].name");
 }

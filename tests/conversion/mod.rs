@@ -9,7 +9,7 @@ mod schema_values;
 mod strategy;
 
 use serde_json::{Value, json};
-use slipway::api::{ConversionError, PRESERVED_ANNOTATION, Version, convert};
+use slipway::api::{AlphaNames, ConversionError, PRESERVED_ANNOTATION, Version, convert};
 
 /// An object of a kind in a version, with members beside its name.
 fn object(version: Version, kind: &str, members: &Value) -> Value {
@@ -37,6 +37,11 @@ fn version_of(object: &Value) -> Version {
 /// The object in the other version.
 fn there(object: &Value) -> Value {
     convert(object.clone(), other(version_of(object))).unwrap()
+}
+
+/// What the fields of an object of v1alpha1 are called.
+fn names(alpha: &Value) -> AlphaNames {
+    AlphaNames::of(alpha, &there(alpha))
 }
 
 /// The object as upstream shows it: without what only we keep.

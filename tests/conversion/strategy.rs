@@ -3,9 +3,8 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 use slipway::api::Version::{self, V1alpha1, V1beta1};
-use slipway::api::alpha_field_in;
 
-use super::{assert_maps, assert_same, object};
+use super::{assert_maps, assert_same, names, object};
 
 const KINDS: [&str; 2] = ["BuildStrategy", "ClusterBuildStrategy"];
 
@@ -118,7 +117,7 @@ fn a_parameter_that_is_only_declared_in_v1beta1_is_told_with_the_steps() {
         &json!({ "spec": { "buildSteps": [{ "name": "a", "args": ["$(build.dockerfile)", "$(build.builder.image)"] }],
             "parameters": [{ "name": "p", "description": "d" }, builder()] } }),
     );
-    let field = |beta: &str| alpha_field_in(&written, beta);
+    let field = |beta: &str| names(&written).field(beta);
     assert_eq!(field("spec.parameters[0].name"), "spec.parameters[0].name");
     assert_eq!(field("spec.parameters[1].name"), "spec.parameters[1].name");
     assert_eq!(field("spec.parameters[2].name"), "spec.buildSteps");

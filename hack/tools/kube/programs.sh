@@ -32,7 +32,7 @@ cluster_build() {
 
 cluster_find_go() {
     command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
-    command -v go >/dev/null || cluster_fail 'Go 1.24 or later is needed to build the cluster; install it and put go on the PATH'
+    command -v go >/dev/null || cluster_fail 'Go 1.25 or later is needed to build the cluster; install it and put go on the PATH'
 }
 
 # Where a tool lies once it is built: its name, version and a hash of all that it is made from.

@@ -24,7 +24,7 @@ use super::{API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, V
 use fields::{Fields, object_of, set, text_of};
 use preserved::Preserved;
 
-pub use names::{alpha_field, alpha_field_in};
+pub use names::{AlphaNames, alpha_field};
 pub use preserved::{ANNOTATION as PRESERVED_ANNOTATION, Loss, MAX_ANNOTATIONS};
 
 /// A version of the group `shipwright.io`.

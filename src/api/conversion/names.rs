@@ -1,9 +1,10 @@
 //! What a field of v1beta1 is called in v1alpha1, for messages about objects that were written there.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use serde_json::Value;
 
 use super::build::{BUILDER_IMAGE, DELETION_ANNOTATION, DOCKERFILE};
-use super::{Version, convert};
 use crate::api::{Build, BuildRun, BuildStrategy, ClusterBuildStrategy};
 
 /// Fields of the spec of a Build, the longer ones first.
@@ -49,42 +50,85 @@ pub fn alpha_field(kind: &str, beta: &str) -> String {
     format!("spec.{alpha}")
 }
 
-/// As [`alpha_field`], for this object of v1alpha1, which tells more: an item of a list may stand at another place there, or be a field of
-/// its own.
-pub fn alpha_field_in(object: &Value, beta: &str) -> String {
-    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
-    alpha_item(object, kind, beta).unwrap_or_else(|| alpha_field(kind, beta))
+/// What the fields of one object are called in v1alpha1. It tells more than [`alpha_field`]: an item of a list may stand at another place
+/// there, or be a field of its own.
+#[derive(Clone, Debug, Default)]
+pub struct AlphaNames {
+    kind: String,
+    /// By the list and the place there, as v1beta1 has them.
+    items: BTreeMap<(&'static str, usize), String>,
 }
 
-/// What an item of one of the lists that conversion changes is in the object as it is written.
-fn alpha_item(object: &Value, kind: &str, beta: &str) -> Option<String> {
-    let (beta_spec, alpha_spec) = match kind {
+impl AlphaNames {
+    /// Those of an object, by what it is in both versions.
+    pub fn of(alpha: &Value, beta: &Value) -> Self {
+        let kind = alpha.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (beta_spec, alpha_spec) = specs(&kind);
+        let (alpha, beta) = (at(alpha, alpha_spec), at(beta, beta_spec));
+        let lists = ["paramValues", "parameters"].into_iter();
+        let items = lists.flat_map(|list| {
+            let members = |spec: Option<&Value>| {
+                spec.and_then(|spec| spec.get(list)?.as_array().cloned()).unwrap_or_default()
+            };
+            places(list, &members(beta), &members(alpha), alpha_spec)
+        });
+        Self { items: items.collect(), kind }
+    }
+
+    /// The path of a field, by its path in v1beta1.
+    pub fn field(&self, beta: &str) -> String {
+        self.item(beta).unwrap_or_else(|| alpha_field(&self.kind, beta))
+    }
+
+    fn item(&self, beta: &str) -> Option<String> {
+        let field = beta.strip_prefix(specs(&self.kind).0)?.strip_prefix('.')?;
+        let (list, rest) = field.split_once('[')?;
+        let (place, rest) = rest.split_once(']')?;
+        let place: usize = place.parse().ok()?;
+        let list = ["paramValues", "parameters"].into_iter().find(|known| *known == list)?;
+        let own = self.items.get(&(list, place))?;
+        // A field of its own has no members of that name.
+        Some(if own.ends_with(']') { format!("{own}{rest}") } else { own.clone() })
+    }
+}
+
+/// Where a Build's fields are in both versions.
+fn specs(kind: &str) -> (&'static str, &'static str) {
+    match kind {
         BuildRun::KIND => ("spec.build.spec", "spec.buildSpec"),
         _ => ("spec", "spec"),
-    };
-    let field = beta.strip_prefix(beta_spec)?.strip_prefix('.')?;
-    let (list, rest) = field.split_once('[')?;
-    let (place, rest) = rest.split_once(']')?;
-    let place: usize = place.parse().ok()?;
-    let converted = convert(object.clone(), Version::V1beta1).ok()?;
-    let items = at(&converted, beta_spec)?.get(list)?.as_array()?;
-    let name = items.get(place)?.get("name")?.as_str()?;
-    let is_named = |item: &Value| item.get("name").is_some_and(|other| other == name);
-    let own = match (list, name) {
-        ("paramValues", DOCKERFILE) => "dockerfile",
-        ("paramValues", BUILDER_IMAGE) => "builder.image",
-        // Conversion declares it for what steps refer to.
-        ("parameters", DOCKERFILE | BUILDER_IMAGE) => "buildSteps",
-        ("paramValues" | "parameters", _) => "",
-        _ => return None,
-    };
-    let earlier = items[..place].iter().filter(|item| is_named(item)).count();
-    let written = at(object, alpha_spec)?.get(list).and_then(Value::as_array);
-    let mut places = written.into_iter().flatten().enumerate().filter(|(_, item)| is_named(item));
-    match places.nth(earlier) {
-        Some((place, _)) => Some(format!("{alpha_spec}.{list}[{place}]{rest}")),
-        None => (!own.is_empty()).then(|| format!("{alpha_spec}.{own}")),
     }
+}
+
+/// What the items of a list that conversion changes are in the object as it is written.
+fn places(
+    list: &'static str,
+    beta: &[Value],
+    alpha: &[Value],
+    spec: &str,
+) -> Vec<((&'static str, usize), String)> {
+    let name = |item: &Value| item.get("name").and_then(Value::as_str).map(str::to_owned);
+    let mut written: BTreeMap<String, VecDeque<usize>> = BTreeMap::new();
+    for (place, item) in alpha.iter().enumerate() {
+        if let Some(name) = name(item) {
+            written.entry(name).or_default().push_back(place);
+        }
+    }
+    let found = beta.iter().enumerate().filter_map(|(place, item)| {
+        let name = name(item)?;
+        if let Some(there) = written.get_mut(&name).and_then(VecDeque::pop_front) {
+            return Some(((list, place), format!("{spec}.{list}[{there}]")));
+        }
+        let own = match (list, &*name) {
+            ("paramValues", DOCKERFILE) => "dockerfile",
+            ("paramValues", BUILDER_IMAGE) => "builder.image",
+            // Conversion declares it for what steps refer to.
+            ("parameters", DOCKERFILE | BUILDER_IMAGE) => "buildSteps",
+            _ => return None,
+        };
+        Some(((list, place), format!("{spec}.{own}")))
+    });
+    found.collect()
 }
 
 fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {

@@ -31,7 +31,7 @@ pub enum Loss {
     Unreadable,
     /// Annotations are limited.
     #[error(
-        "what {to} has no field for in {part} is lost: all annotations of an object together have {MAX_ANNOTATIONS} bytes; read the object in its other version to see it"
+        "the fields of {part} that {to} does not have are lost, because all annotations of an object together may have {MAX_ANNOTATIONS} bytes at most; to see those fields, read the object in its other version"
     )]
     NoRoom {
         /// The version that the object was converted to, without its group.

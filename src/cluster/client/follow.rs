@@ -210,7 +210,7 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Everything that a pod prints: each step when it is its turn, and what runs beside them until they have ended.
+    /// Everything that a pod prints: each step when it is its turn, and what runs beside them. It ends with the pod.
     async fn logs(
         &self,
         pod: String,
@@ -224,23 +224,7 @@ impl Follower<'_> {
         };
         let others = join_all(others.iter().map(|container| self.log(&pod, container).follow()));
         let others = async { others.await.into_iter().collect::<Result<Vec<()>, _>>().map(drop) };
-        tokio::pin!(steps);
-        tokio::pin!(others);
-        tokio::select! {
-            ended = &mut steps => {
-                ended?;
-                let mut observed = self.observed.clone();
-                // What runs beside steps may go on for ever.
-                tokio::select! {
-                    ended = &mut others => ended,
-                    _ = observed.wait_for(|observed| observed.is_final) => Ok(()),
-                }
-            }
-            ended = &mut others => {
-                ended?;
-                steps.await
-            }
-        }
+        tokio::try_join!(steps, others).map(drop)
     }
 
     fn log<'a>(&'a self, pod: &'a str, container: &'a str) -> ContainerLog<'a> {

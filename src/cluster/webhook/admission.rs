@@ -14,8 +14,8 @@ use super::super::outcome::has_started;
 use super::referring::{Read, Referring, name_of, review};
 use crate::Chain;
 use crate::api::{
-    API_VERSION, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, Strategy, Version,
-    alpha_field, alpha_field_in, convert,
+    API_VERSION, AlphaNames, Build, BuildRun, BuildStrategy, ClusterBuildStrategy, Strategy,
+    Version, alpha_field, convert,
 };
 use crate::plan::{ObjectName, Review, Settings};
 
@@ -209,12 +209,15 @@ fn objects<K: Read>(request: &Request) -> Result<(K, Option<K>), Answer> {
 
 /// What is said to whoever wrote it, by the names of the version that was written.
 fn answer(mut review: Review, request: &Request, name: &ObjectName) -> Answer {
-    if request.written.version == Version::V1alpha1.name() {
-        let written = convert(request.object.clone(), Version::V1alpha1).ok();
+    let is_alpha = request.written.version == Version::V1alpha1.name();
+    if is_alpha && !(review.refusals.is_empty() && review.warnings.is_empty()) {
+        let alpha = convert(request.object.clone(), Version::V1alpha1);
+        let names = alpha.map(|alpha| AlphaNames::of(&alpha, &request.object)).unwrap_or_default();
         for refusal in review.refusals.iter_mut().chain(&mut review.warnings) {
-            refusal.field = match &written {
-                Some(written) if refusal.at == *name => alpha_field_in(written, &refusal.field),
-                _ => alpha_field(&refusal.at.kind, &refusal.field),
+            refusal.field = if refusal.at == *name {
+                names.field(&refusal.field)
+            } else {
+                alpha_field(&refusal.at.kind, &refusal.field)
             };
         }
     }

@@ -133,11 +133,14 @@ impl Context<'_> {
     /// run, as upstream has it.
     fn clashes(&self, index: usize, step: &Step) -> Option<Refusal> {
         let mut names = BTreeSet::new();
-        let own = |name: &str| step.env.iter().position(|variable| variable.name == name);
+        // The first of a name counts.
+        let own =
+            step.env.iter().enumerate().rev().map(|(at, variable)| (variable.name.as_str(), at));
+        let own: BTreeMap<_, _> = own.collect();
         let variables = self.effective.env.iter().map(|(_, _, variable)| variable.name.as_str());
         let clashes = variables.filter(|name| names.insert(*name));
         let clashes: Vec<(usize, String)> = clashes
-            .filter_map(|name| Some((own(name)?, name)))
+            .filter_map(|name| Some((*own.get(name)?, name)))
             .map(|(at, name)| {
                 (at, format!("environment variable {} already exists", go_quote(name)))
             })

@@ -1,5 +1,7 @@
 //! What a Build or BuildRun may say of its strategy's steps and volumes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::problems::Site;
 use crate::api::{
     BuildStrategy, BuildVolume, ClusterBuildStrategy, StepResources, Strategy, StrategyRef,
@@ -39,21 +41,24 @@ pub fn registered(
 
 /// Volumes must be declared by the strategy, as overridable.
 pub fn volumes(site: &Site, strategy: &StrategySpec, volumes: &[BuildVolume]) -> Vec<Refusal> {
+    // The first of a name counts.
+    let declared =
+        strategy.volumes.iter().rev().map(|volume| (volume.volume.name.as_str(), volume));
+    let declared: BTreeMap<_, _> = declared.collect();
     let mut found = Vec::new();
     for (index, volume) in volumes.iter().enumerate() {
         let name = &volume.name;
-        let (reason, message) =
-            match strategy.volumes.iter().find(|declared| declared.volume.name == *name) {
-                None => (
-                    reasons::UNDEFINED_VOLUME,
-                    format!("Volume {} is not defined in the Strategy", go_quote(name)),
-                ),
-                Some(declared) if declared.overridable != Some(true) => (
-                    reasons::VOLUME_NOT_OVERRIDABLE,
-                    format!("Volume {} is not overridable in the Strategy", go_quote(name)),
-                ),
-                Some(_) => continue,
-            };
+        let (reason, message) = match declared.get(name.as_str()) {
+            None => (
+                reasons::UNDEFINED_VOLUME,
+                format!("Volume {} is not defined in the Strategy", go_quote(name)),
+            ),
+            Some(declared) if declared.overridable != Some(true) => (
+                reasons::VOLUME_NOT_OVERRIDABLE,
+                format!("Volume {} is not overridable in the Strategy", go_quote(name)),
+            ),
+            Some(_) => continue,
+        };
         found.push(site.refuse(&format!("volumes[{index}].name"), reason, message));
     }
     found
@@ -66,7 +71,7 @@ pub fn step_resources(
     strategy: &StrategySpec,
     resources: &[StepResources],
 ) -> Vec<Refusal> {
-    let unknown = |name: &str| !strategy.steps.iter().any(|step| step.name == name);
+    let steps: BTreeSet<_> = strategy.steps.iter().map(|step| step.name.as_str()).collect();
     let refuse = |(index, resources): (usize, &StepResources)| {
         let message = format!(
             "stepResources references step {} which does not exist in the build strategy",
@@ -77,7 +82,7 @@ pub fn step_resources(
     resources
         .iter()
         .enumerate()
-        .filter(|(_, resources)| unknown(&resources.name))
+        .filter(|(_, resources)| !steps.contains(resources.name.as_str()))
         .map(refuse)
         .collect()
 }

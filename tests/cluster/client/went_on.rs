@@ -53,6 +53,10 @@ fn what_others_put_beside_the_steps_is_followed_too_and_holds_nothing_up() {
     let place = found.iter().position(|line| *line == "[proxy]   beside");
     found.remove(place.unwrap_or_else(|| panic!("{found:#?}")));
     assert_eq!(found, ["[a]       first", "[b]       last"]);
+    // The same once all is over.
+    let beside = slipway(&dev, &folder, &["logs", "-f", "--step", "proxy", "app"]);
+    expect(&beside, 0, &["\nbuilt "]);
+    assert!(beside.stdout.ends_with("beside\n"), "{beside:?}");
 }
 
 #[test]

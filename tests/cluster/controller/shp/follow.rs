@@ -84,7 +84,9 @@ fn a_step_that_fails_is_told_with_its_reason_and_all_logs_are_there() {
     assert!(followed.stdout.contains(told), "{followed:#?}");
     assert!(!followed.stdout.contains("\"spec\""), "the whole pod: {followed:#?}");
     let details = followed.stdout.split("Step details:\n").nth(1).expect("the step's status");
-    let details: Value = serde_json::from_str(details).unwrap();
+    // Streams of logs that are still open may print behind it.
+    let details = serde_json::Deserializer::from_str(details).into_iter::<Value>().next();
+    let details = details.expect("a status").unwrap();
     assert_eq!(details["state"]["terminated"]["exitCode"], 1);
 
     let run = run_of(&dev, "failing");
