@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::ByteString;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -166,7 +168,7 @@ fn bundles(server: &ApiServer) -> Vec<Option<String>> {
 
 /// Base64, as the types of Kubernetes read it.
 fn decode(text: &str) -> String {
-    let bytes: k8s_openapi::ByteString = serde_json::from_value(json!(text)).unwrap();
+    let bytes: ByteString = serde_json::from_value(json!(text)).unwrap();
     String::from_utf8(bytes.0).unwrap()
 }
 
@@ -293,6 +295,38 @@ fn replicas_share_a_certificate_and_make_a_new_one_where_it_cannot_be_read() {
             try_ask(&webhook.address, &authorities, request, rustls::ALL_VERSIONS).ok()
         });
     }
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_followed_by_another() {
+    let server = installed();
+    let webhook = Webhook::ready("ends_soon", &server, &[]);
+    let first = webhook.await_told();
+    let change = |change: &dyn Fn(&mut Value)| {
+        let held = server.object("secrets", NAME)["data"]["generations.json"].clone();
+        let mut held: Value = serde_json::from_str(&decode(held.as_str().unwrap())).unwrap();
+        held["generations"].as_array_mut().unwrap().iter_mut().for_each(change);
+        let data = json!({ "generations.json": ByteString(held.to_string().into_bytes()) });
+        server.change("secrets", NAME, &json!({ "data": data }));
+    };
+    let day = SignedDuration::from_hours(24);
+    change(&|generation| generation["until"] = json!(Timestamp::now() + day * 10));
+    let both = until("another is made", || {
+        let told = webhook.await_told();
+        (told.matches("BEGIN CERTIFICATE").count() == 2).then_some(told)
+    });
+    let second = both.strip_prefix(&*first).expect("the first stays").to_owned();
+    // Not every API server has heard of the second yet.
+    let request = "GET /health HTTP/1.0\r\n\r\n";
+    let ask = |authorities: &str| {
+        try_ask(&webhook.address, authorities, request, rustls::ALL_VERSIONS).ok()
+    };
+    assert!(ask(&first).is_some() && ask(&second).is_none());
+    let hour = SignedDuration::from_hours(1);
+    change(&|generation| generation["trusted"] = json!(Timestamp::now() - hour));
+    until("the second is served", || ask(&second));
+    assert!(ask(&first).is_none());
+    assert_eq!(webhook.await_told(), both);
 }
 
 #[test]

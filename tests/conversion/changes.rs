@@ -280,8 +280,8 @@ fn what_is_lost_is_told() {
     assert_eq!(
         losses(&large),
         [
-            "what v1alpha1 has no field for in its spec and status is lost: all annotations of an object together have 262144 bytes; \
-          read the object in its other version to see it"
+            "the fields of its spec and status that v1alpha1 does not have are lost, because all annotations of an object together \
+          may have 262144 bytes at most; to see those fields, read the object in its other version"
         ]
     );
 }
