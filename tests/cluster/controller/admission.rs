@@ -286,7 +286,7 @@ fn a_certificate_that_is_lost_or_spoilt_is_made_anew() {
         .split("---\n")
         .find(|document| document.contains("kind: ValidatingWebhookConfiguration"))
         .unwrap();
-    run(kubectl(&["replace", "--filename=-"]), configuration);
+    run(kubectl(&["replace", "--save-config", "--filename=-"]), configuration);
     refusal(&namespace, &bad_build("app"));
     assert_eq!(trusted(), last);
     let type_ = ["get", SECRET, "--output=jsonpath={.type}", "--namespace", NAMESPACE];
